@@ -1,0 +1,28 @@
+//! The words that Rackwright's rooms share. Values only: no I/O, no clock, no runtime.
+//!
+//! - [`step`]: one typed unit of desired state, in families ([`kernel`], [`memory`], [`file`], [`unit`]).
+//!   Each family holds the step, what a host can have instead ([`step::Seen`]), the pure decision between
+//!   the two, and the inverse.
+//! - [`facts`] and [`link`]: what an agent observed on its host.
+//! - [`l2`]: questions and answers of ARP and neighbour discovery probes.
+//! - [`finding`]: one checked statement about a host or the cluster.
+//! - [`plan`]: a complete list of steps, with what was seen and what will be.
+//! - [`event`]: what an agent says while it works; the same records are its journal.
+//! - [`receipt`]: what was done on a host and what was there before. Versioned for ever.
+//! - [`wire`]: frames, the two hellos, requests and replies. Lockstep: both ends are of one build.
+
+pub mod event;
+pub mod facts;
+pub mod fault;
+pub mod file;
+pub mod finding;
+pub mod kernel;
+pub mod l2;
+pub mod link;
+pub mod memory;
+pub mod name;
+pub mod plan;
+pub mod receipt;
+pub mod step;
+pub mod unit;
+pub mod wire;
