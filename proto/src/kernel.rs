@@ -138,9 +138,10 @@ impl KernelSeen {
     pub(crate) fn still(&self, now: &KernelSeen) -> bool {
         match (self, now) {
             (Self::Sysctl(SysctlSeen::Absent), Self::Sysctl(_)) => true,
-            (Self::Sysctl(SysctlSeen::Value { value: then }), Self::Sysctl(SysctlSeen::Value { value: now })) => {
-                normalised(then) == normalised(now)
-            }
+            (
+                Self::Sysctl(SysctlSeen::Value { value: then }),
+                Self::Sysctl(SysctlSeen::Value { value: now }),
+            ) => normalised(then) == normalised(now),
             // A dependency of an earlier module may have loaded this one; the use count moves by itself.
             (Self::Module(ModuleSeen::Loadable), Self::Module(ModuleSeen::Loaded { .. })) => true,
             (Self::Module(ModuleSeen::Loaded { .. }), Self::Module(ModuleSeen::Loaded { .. })) => true,

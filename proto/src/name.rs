@@ -143,7 +143,14 @@ name!(
 impl SysctlKey {
     /// The key's path below `/proc/sys`, for example `net/ipv4/ip_forward`.
     pub fn path(&self) -> String {
-        self.0.chars().map(|c| match c { '.' => '/', '/' => '.', c => c }).collect()
+        self.0
+            .chars()
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                c => c,
+            })
+            .collect()
     }
 }
 
