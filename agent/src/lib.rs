@@ -1,1 +1,4 @@
-//! skeleton
+//! The part of Rackwright that runs on a node: the only room that changes one. Effects live in [`host`].
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod host;
