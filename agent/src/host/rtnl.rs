@@ -22,7 +22,7 @@ use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteNextHop, RouteType,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteNextHop, RouteType, RouteVia,
 };
 
 use super::Host;
@@ -287,7 +287,6 @@ fn by_hop(route: &Route, hop: &RouteNextHop, names: &Names) -> Route {
 
 /// The next hop; for an IPv4 route it can be an IPv6 address (RFC 5549).
 fn gateway(attributes: &[RouteAttribute]) -> Option<IpAddr> {
-    use rtnetlink::packet_route::route::RouteVia;
     attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Gateway(address) => ip_of(address),
         RouteAttribute::Via(RouteVia::Inet(ip)) => Some(IpAddr::V4(*ip)),
@@ -334,5 +333,45 @@ fn state_name(state: NeighbourState) -> &'static str {
         NeighbourState::Noarp => "noarp",
         NeighbourState::Permanent => "permanent",
         _ => "none",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rtnetlink::packet_route::link::{BondMode, InfoKind};
+
+    use super::*;
+
+    fn message(index: u32, attributes: Vec<LinkAttribute>) -> LinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.header.link_layer_type = LinkLayerType::Ether;
+        message.attributes = attributes;
+        message
+    }
+
+    /// Kernels without these drivers run no test of them; `tests/kernel.rs` asks those that have them.
+    #[test]
+    fn vlan_and_bond_data_are_understood() {
+        let tree = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(tree.path().join("sys/class/net/wlan0/phy80211")).unwrap();
+        let host = Host::at(tree.path());
+        let names = Names::from([(1, "bond0".to_owned()), (2, "bond0.7".to_owned())]);
+        let link = |name: &str, infos, more: Vec<LinkAttribute>| {
+            let first = vec![LinkAttribute::IfName(name.into()), LinkAttribute::LinkInfo(infos)];
+            host.link(&message(2, [first, more].concat()), &names).unwrap()
+        };
+        let data = InfoData::Bond(vec![InfoBond::MiiMon(100), InfoBond::Mode(BondMode::Ieee8023Ad)]);
+        let bond = link("bond0", vec![LinkInfo::Kind(InfoKind::Bond), LinkInfo::Data(data)], vec![]);
+        assert_eq!((bond.kind, bond.bond_mode.as_deref()), (LinkKind::Bond, Some("802.3ad")));
+        let vlan =
+            || vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(7)]))];
+        let here = link("bond0.7", vlan(), vec![LinkAttribute::Link(1)]);
+        let seen = (here.kind, here.vlan, here.parent.as_deref(), here.info_kind.as_str());
+        assert_eq!(seen, (LinkKind::Vlan, Some(7), Some("bond0"), "vlan"));
+        let elsewhere = link("x", vlan(), vec![LinkAttribute::Link(1), LinkAttribute::LinkNetNsId(0)]);
+        assert_eq!(elsewhere.parent, None, "that index is another namespace's");
+        assert_eq!(link("wlan0", vec![], vec![]).kind, LinkKind::Wireless);
+        assert_eq!(link("eth0", vec![], vec![]).kind, LinkKind::Physical);
     }
 }

@@ -63,11 +63,12 @@ impl Host {
                 descriptors.iter().filter_map(|fd| self.link_target(format!("/proc/{process}/fd/{fd}")));
             let mine: Vec<u64> =
                 targets.filter_map(|t| socket_inode(t.to_str()?)).filter(|i| inodes.contains(i)).collect();
-            if let Some(name) =
-                (!mine.is_empty()).then(|| self.word(format!("/proc/{process}/comm"))).flatten()
-            {
-                mine.into_iter()
-                    .for_each(|inode| drop(programs.entry(inode).or_insert_with(|| name.clone())));
+            if mine.is_empty() {
+                continue;
+            }
+            let Some(name) = self.word(format!("/proc/{process}/comm")) else { continue };
+            for inode in mine {
+                programs.entry(inode).or_insert_with(|| name.clone());
             }
         }
         programs
