@@ -17,7 +17,8 @@ impl Host {
         let arch = nix::sys::utsname::uname().map(|u| u.machine().to_string_lossy().into_owned());
         Basics {
             hostname: word("/proc/sys/kernel/hostname"),
-            machine_id: word("/etc/machine-id"),
+            // machine-id(5): the other word is there until the first boot is over.
+            machine_id: self.word("/etc/machine-id").filter(|id| id != "uninitialized").unwrap_or_default(),
             boot_id: word("/proc/sys/kernel/random/boot_id"),
             kernel: word("/proc/sys/kernel/osrelease"),
             arch: arch.unwrap_or_default(),

@@ -408,6 +408,13 @@ mod tests {
         assert!(said("Something new").next.contains("dmesg"));
     }
 
+    #[tokio::test]
+    async fn a_module_that_is_not_there_is_not_loaded_and_the_fault_says_what_to_do() {
+        let fault = Host::this().load_module(&"no_such_module_here".parse().unwrap()).await.unwrap_err();
+        assert_eq!(fault.doing, "load kernel module no_such_module_here");
+        assert!(!fault.next.is_empty(), "{fault:?}");
+    }
+
     proptest! {
         #[test]
         fn every_listed_module_is_found_whatever_its_suffix(

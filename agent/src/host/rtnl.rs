@@ -315,7 +315,7 @@ fn neighbour(message: &NeighbourMessage, names: &Names) -> Option<Neighbour> {
     }
     let (ip, mac) = (ip?, mac?);
     // The kernel lists group addresses, and itself on the loopback: nobody's neighbours.
-    if ip.is_multicast() || ip.is_loopback() || mac.0[0] & 1 == 1 {
+    if ip.is_multicast() || ip.is_loopback() || mac.0[0] & 1 == 1 || mac.0 == [0; 6] {
         return None;
     }
     let link = names.get(&message.header.ifindex)?.clone();

@@ -119,17 +119,9 @@ impl Host {
     /// Units that would turn swap on at the next boot, apart from those that systemd makes of fstab.
     fn swap_units(&self) -> Vec<String> {
         let mut units = BTreeSet::new();
-        for directory in UNITS {
-            for wants in self
-                .names(directory)
-                .into_iter()
-                .filter(|n| n.ends_with(".wants") || n.ends_with(".requires"))
-            {
-                let wanted = self.names(format!("{directory}/{wants}"));
-                units.extend(
-                    wanted.into_iter().filter(|n| n.ends_with(".swap") || MAKERS.contains(&n.as_str())),
-                );
-            }
+        for directory in self.wanting() {
+            let wanted = self.names(directory).into_iter();
+            units.extend(wanted.filter(|n| n.ends_with(".swap") || MAKERS.contains(&n.as_str())));
         }
         for directory in GENERATED {
             let swaps = self.names(directory).into_iter().filter(|name| name.ends_with(".swap"));
@@ -137,6 +129,20 @@ impl Host {
         }
         units.extend(self.zram_devices().iter().map(|device| format!("systemd-zram-setup@{device}.service")));
         units.into_iter().filter(|unit| !self.is_masked(unit)).collect()
+    }
+
+    /// The directories whose units start at boot. Those of packages are many and hold few surprises, and listing
+    /// them would cost more than all else: there, only those that swap could be in.
+    fn wanting(&self) -> Vec<String> {
+        let (own, packaged) = UNITS.split_at(2);
+        let wants = |name: &String| name.ends_with(".wants") || name.ends_with(".requires");
+        let all = |directory: &&str| {
+            let names = self.names(directory).into_iter().filter(wants);
+            names.map(|name| format!("{directory}/{name}")).collect::<Vec<_>>()
+        };
+        let targets = ["swap.target.wants", "multi-user.target.wants"];
+        let few = packaged.iter().flat_map(|directory| targets.map(|target| format!("{directory}/{target}")));
+        own.iter().flat_map(all).chain(few).collect()
     }
 
     fn is_of_fstab(&self, unit: &str) -> bool {
@@ -303,6 +309,13 @@ mod tests {
         assert_eq!(text.as_deref(), Some("/dev/sda2 none swap sw 0 0\n"));
         assert_eq!(owner.as_deref(), Some("me"));
         assert_eq!(sha256, sha256_hex(b"/dev/sda2 none swap sw 0 0\n"));
+    }
+
+    #[tokio::test]
+    async fn a_swap_command_that_fails_says_what_it_was_doing() {
+        let fault = Host::this().swap_off("/nonexistent/area").await.unwrap_err();
+        assert_eq!(fault.doing, "swapoff /nonexistent/area");
+        assert!(!fault.cause.is_empty(), "{fault:?}");
     }
 
     #[test]

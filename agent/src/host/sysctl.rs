@@ -74,7 +74,7 @@ fn fault(doing: String, key: &SysctlKey, error: &io::Error) -> Fault {
             "/proc/sys is mounted read-only, as in a container: set {key} on the machine that carries this one"
         ),
         Some(Errno::EACCES | Errno::EPERM) => format!(
-            "the kernel lets nobody do that here: {key} may be read-only, or belong to the machine that carries this container"
+            "run the agent as root; if it is, {key} is read-only, or belongs to the machine that carries this container"
         ),
         Some(Errno::ENOENT) => {
             format!("this kernel has no {key} now: the module that brings it may not be loaded")
