@@ -1,10 +1,23 @@
 //! The node, as a value that is passed around. Every effect of the agent is behind this door.
 #![expect(clippy::disallowed_methods, reason = "this is the door that the lint keeps")]
 
+pub mod clock;
 pub mod command;
 pub mod detach;
+pub mod disk;
+pub mod firewall;
 pub mod fs;
+pub mod leftovers;
+pub mod machine;
+pub mod modules;
+mod read;
+pub mod rtnl;
+pub mod sockets;
+pub mod swap;
+mod sys;
+pub mod sysctl;
 pub mod systemd;
+pub mod tools;
 pub mod watch;
 
 use std::path::{Path, PathBuf};
