@@ -18,8 +18,10 @@ use crate::host::systemd::is_unit_file;
 use crate::journal::{Journal, RunError};
 use crate::step;
 
-/// The longest that one step may take.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// The longest that one step may take, once. Swap that is full takes the kernel its time to bring back.
+fn deadline(step: &HostStep) -> Duration {
+    Duration::from_secs(if matches!(step, HostStep::Memory(_)) { 310 } else { 60 })
+}
 
 /// Carries out planned steps and keeps a journal of it.
 #[derive(Debug)]
@@ -35,12 +37,6 @@ pub struct Engine<'a> {
     stale_units: bool,
 }
 
-/// What to do about a planned step, given what is there now.
-enum Next {
-    Settled(Outcome),
-    Act,
-}
-
 impl<'a> Engine<'a> {
     /// An engine that has done nothing yet.
     pub fn new(host: &'a Host, journal: &'a mut Journal) -> Self {
@@ -53,9 +49,9 @@ impl<'a> Engine<'a> {
             Some(why) => Outcome::Skipped { why },
             None => match observe(&planned.step, self.host).await {
                 Err(fault) => Outcome::Failed { fault },
-                Ok(now) => match next(planned, &now) {
-                    Next::Settled(outcome) => outcome,
-                    Next::Act => self.change(index, planned, now).await?,
+                Ok(now) => match settled(planned, &now) {
+                    Some(outcome) => outcome,
+                    None => self.change(index, planned, now).await?,
                 },
             },
         };
@@ -138,8 +134,9 @@ pub async fn converge(step: &HostStep, before: &Seen, host: &Host) -> Result<See
 }
 
 async fn in_time<T>(step: &HostStep, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-    tokio::time::timeout(DEADLINE, work).await.unwrap_or_else(|_| {
-        let cause = format!("not done within {} s", DEADLINE.as_secs());
+    let deadline = deadline(step);
+    tokio::time::timeout(deadline, work).await.unwrap_or_else(|_| {
+        let cause = format!("not done within {} s", deadline.as_secs());
         Err(Fault::new(FaultKind::Deadline, step.title(), cause).next("look at the host, then apply again"))
     })
 }
@@ -149,19 +146,18 @@ fn diverged(step: &HostStep, cause: String) -> Fault {
         .next("find out who else sets it, then apply again")
 }
 
-fn next(planned: &PlannedStep, now: &Seen) -> Next {
+/// How a step ends without acting, given what is there now; `None` when it is to act.
+fn settled(planned: &PlannedStep, now: &Seen) -> Option<Outcome> {
     let PlannedStep { step, seen, .. } = planned;
     match step.decide(now) {
-        Decision::Keep => Next::Settled(Outcome::Unchanged { seen: now.clone() }),
-        Decision::Unsupported { why } => Next::Settled(Outcome::Unsupported { why }),
+        Decision::Keep => Some(Outcome::Unchanged { seen: now.clone() }),
+        Decision::Unsupported { why } => Some(Outcome::Unsupported { why }),
         Decision::Refuse { why } => {
             let fault = Fault::new(FaultKind::Host, step.title(), why);
-            Next::Settled(Outcome::Failed { fault })
+            Some(Outcome::Failed { fault })
         }
-        Decision::Change { .. } if seen.still(now) => Next::Act,
-        Decision::Change { from: now, .. } => {
-            Next::Settled(Outcome::Failed { fault: stale(step, seen, &now) })
-        }
+        Decision::Change { .. } if seen.still(now) => None,
+        Decision::Change { from: now, .. } => Some(Outcome::Failed { fault: stale(step, seen, &now) }),
     }
 }
 

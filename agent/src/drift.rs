@@ -35,7 +35,7 @@ pub enum DriftError {
 
 /// The last result, if there is one that can be read.
 pub fn last(host: &Host) -> Option<DriftResult> {
-    serde_json::from_slice(&host.read(DRIFT, LONGEST).ok()?).ok()
+    serde_json::from_slice(&host.read_file(DRIFT, LONGEST).ok()?).ok()
 }
 
 /// Checks all that is in effect, writes the result down, and tells it in lines. With a directory, also as a

@@ -111,13 +111,13 @@ impl RunDir {
 
     /// The run's plan.
     pub fn plan(&self) -> Result<Run, RunError> {
-        let bytes = self.host.read(self.inside("plan.json"), LONGEST).map_err(|e| self.error(e))?;
+        let bytes = self.host.read_file(self.inside("plan.json"), LONGEST).map_err(|e| self.error(e))?;
         serde_json::from_slice(&bytes).map_err(|source| RunError::Plan { run: self.id.clone(), source })
     }
 
     /// The records so far; none when the run has not begun.
     pub fn events(&self) -> Result<Vec<Event>, RunError> {
-        match self.host.read(self.inside("journal.jsonl"), LONGEST) {
+        match self.host.read_file(self.inside("journal.jsonl"), LONGEST) {
             Ok(bytes) => Ok(parse(&bytes).0),
             Err(e) if e.is_missing() => Ok(Vec::new()),
             Err(e) => Err(self.error(e)),
@@ -127,7 +127,7 @@ impl RunDir {
     /// Opens the journal for writing. A torn last line is cut off first. Only for the holder of the lock.
     pub fn journal(&self) -> Result<Journal, RunError> {
         let path = self.inside("journal.jsonl");
-        let known = self.host.read(&path, LONGEST);
+        let known = self.host.read_file(&path, LONGEST);
         let real = self.host.path(&path);
         let open = || -> Result<Journal, FsError> {
             let mut file = OpenOptions::new()

@@ -50,7 +50,7 @@ pub struct Book {
 impl Book {
     /// The ledger as it is on disk.
     pub fn load(host: &Host) -> Result<Self, LedgerError> {
-        let bytes = match host.read(LEDGER, LONGEST) {
+        let bytes = match host.read_file(LEDGER, LONGEST) {
             Ok(bytes) => bytes,
             Err(e) if e.is_missing() => return Ok(Self::default()),
             Err(e) => return Err(LedgerError::Fs(e)),

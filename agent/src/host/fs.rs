@@ -62,7 +62,7 @@ impl Access {
 
 impl Host {
     /// The bytes of a regular file, at most `longest`; links are followed.
-    pub fn read(&self, path: impl AsRef<Path>, longest: u64) -> Result<Vec<u8>, FsError> {
+    pub fn read_file(&self, path: impl AsRef<Path>, longest: u64) -> Result<Vec<u8>, FsError> {
         let real = self.path(path);
         let file = File::open(&real).map_err(FsError::of("open", &real))?;
         read_bounded(&file, longest).map_err(FsError::of("read", &real))
@@ -104,8 +104,8 @@ impl Host {
             mode: meta.mode() & 0o7777,
             uid: meta.uid(),
             gid: meta.gid(),
-            owner: self.name_of("/etc/passwd", meta.uid()),
-            group: self.name_of("/etc/group", meta.gid()),
+            owner: self.owner_name("/etc/passwd", meta.uid()),
+            group: self.owner_name("/etc/group", meta.gid()),
         })
     }
 
@@ -134,7 +134,7 @@ impl Host {
     }
 
     /// Replaces what is at a path by a symbolic link.
-    pub fn link(&self, path: impl AsRef<Path>, target: &str) -> Result<(), FsError> {
+    pub fn replace_by_link(&self, path: impl AsRef<Path>, target: &str) -> Result<(), FsError> {
         let real = self.path(path);
         let new = beside(&real);
         remove_if_there(&new)?;
@@ -196,7 +196,7 @@ impl Host {
 
     /// Keeps a file's bytes under their SHA-256, durable, for a later undo.
     pub fn keep(&self, path: impl AsRef<Path>) -> Result<(), FsError> {
-        let bytes = self.read(path, LONGEST)?;
+        let bytes = self.read_file(path, LONGEST)?;
         let kept = format!("{KEPT}/{}", sha256_hex(&bytes));
         if self.path(&kept).exists() {
             return Ok(());
@@ -208,7 +208,7 @@ impl Host {
     /// The bytes that were kept under a SHA-256.
     pub fn kept(&self, sha256: &str) -> Result<Vec<u8>, FsError> {
         let path = Path::new(KEPT).join(sha256);
-        let bytes = self.read(&path, LONGEST)?;
+        let bytes = self.read_file(&path, LONGEST)?;
         if sha256_hex(&bytes) == sha256 {
             return Ok(bytes);
         }
@@ -221,12 +221,12 @@ impl Host {
         if let Ok(id) = name.parse() {
             return Ok(Some(id));
         }
-        let text = self.read(list, LONGEST)?;
+        let text = self.read_file(list, LONGEST)?;
         Ok(named_ids(&String::from_utf8_lossy(&text)).find(|(n, _)| *n == name).map(|(_, id)| id))
     }
 
-    fn name_of(&self, list: &'static str, id: u32) -> Option<String> {
-        let text = self.read(list, LONGEST).ok()?;
+    fn owner_name(&self, list: &'static str, id: u32) -> Option<String> {
+        let text = self.read_file(list, LONGEST).ok()?;
         named_ids(&String::from_utf8_lossy(&text)).find(|(_, i)| *i == id).map(|(n, _)| n.to_owned())
     }
 }

@@ -1,6 +1,7 @@
 //! The node, as a value that is passed around. Every effect of the agent is behind this door.
 #![expect(clippy::disallowed_methods, reason = "this is the door that the lint keeps")]
 
+pub mod arp;
 pub mod clock;
 pub mod command;
 pub mod detach;
@@ -10,6 +11,8 @@ pub mod fs;
 pub mod leftovers;
 pub mod machine;
 pub mod modules;
+pub mod ndp;
+pub mod raw;
 mod read;
 pub mod rtnl;
 pub mod sockets;

@@ -45,7 +45,7 @@ pub(super) fn act(step: &FileStep, before: &FileSeen, host: &Host) -> Result<(),
             let bytes = host.kept(sha256).map_err(fault)?;
             host.replace(&step.path, &bytes, Access { mode: *mode, owner: Some((*uid, *gid)) }).map_err(fault)
         }
-        FileWant::Link { target } => host.link(&step.path, target).map_err(fault),
+        FileWant::Link { target } => host.replace_by_link(&step.path, target).map_err(fault),
         FileWant::Absent => host.remove(&step.path).map_err(fault),
     }
 }
@@ -140,7 +140,7 @@ mod tests {
         converge(&inverse(&step, &before), &host);
         assert_eq!(observe(&step, &host).unwrap(), FileSeen::Absent);
 
-        host.link("/etc/link", "first").unwrap();
+        host.replace_by_link("/etc/link", "first").unwrap();
         let link = FileStep { path: "/etc/link".into(), want: FileWant::Link { target: "second".into() } };
         let before = converge(&link, &host);
         converge(&inverse(&link, &before), &host);
@@ -151,7 +151,7 @@ mod tests {
     fn a_link_is_replaced_and_never_written_through() {
         let (dir, host) = host();
         std::fs::write(dir.path().join("victim"), "mine").unwrap();
-        host.link("/etc/trap", dir.path().join("victim").to_str().unwrap()).unwrap();
+        host.replace_by_link("/etc/trap", dir.path().join("victim").to_str().unwrap()).unwrap();
         converge(&text("/etc/trap", "theirs", 0o644), &host);
         assert_eq!(std::fs::read_to_string(dir.path().join("victim")).unwrap(), "mine");
     }

@@ -13,6 +13,7 @@ use rackwright_proto::step::{HostStep, Seen};
 use rackwright_proto::unit::UnitStep;
 
 use crate::host::Host;
+use crate::host::modules::Modules;
 
 /// What the host has where a step would put something.
 pub async fn observe(step: &HostStep, host: &Host) -> Result<Seen, Fault> {
@@ -44,8 +45,15 @@ pub async fn observe_all(steps: &[HostStep], host: &Host) -> (BTreeMap<String, S
         Err(fault) => troubles.push(fault.to_string()),
     };
     let (units, others): (Vec<_>, Vec<_>) = steps.iter().partition(|s| matches!(s, HostStep::Unit(_)));
+    let modules = Modules::read(host);
     for step in others {
-        note(step, observe(step, host).await);
+        let result = match (step, &modules) {
+            (HostStep::Kernel(kernel), Ok(modules)) => {
+                kernel::observe_with(kernel, host, modules).map(Seen::Kernel)
+            }
+            _ => observe(step, host).await,
+        };
+        note(step, result);
     }
     let bare: Vec<&UnitStep> =
         units.iter().filter_map(|s| if let HostStep::Unit(unit) = s { Some(unit) } else { None }).collect();

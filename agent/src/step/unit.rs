@@ -103,9 +103,9 @@ mod tests {
         host.make_dirs("/etc/systemd/system/timers.target.wants", 0o755).unwrap();
         host.replace("/etc/systemd/system/a.timer", b"[Timer]\n", crate::host::fs::Access::PUBLIC).unwrap();
         assert_eq!(host.unit_at_boot(&name).unwrap(), Some(AtBoot::Disabled));
-        host.link("/etc/systemd/system/timers.target.wants/a.timer", "../a.timer").unwrap();
+        host.replace_by_link("/etc/systemd/system/timers.target.wants/a.timer", "../a.timer").unwrap();
         assert_eq!(host.unit_at_boot(&name).unwrap(), Some(AtBoot::Enabled));
-        host.link("/etc/systemd/system/a.timer", "/dev/null").unwrap();
+        host.replace_by_link("/etc/systemd/system/a.timer", "/dev/null").unwrap();
         assert_eq!(host.unit_at_boot(&name).unwrap(), Some(AtBoot::Masked));
     }
 }
