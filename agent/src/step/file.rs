@@ -121,7 +121,7 @@ mod tests {
         let (dir, host) = host();
         let path = dir.path().join("etc/x/y.conf");
         std::fs::create_dir(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, b"old \xff bytes").unwrap();
+        host.replace("/etc/x/y.conf", b"old \xff bytes", Access::PUBLIC).unwrap();
         let step = text("/etc/x/y.conf", "new\n", 0o640);
         let before = converge(&step, &host);
         assert_eq!(std::fs::read(&path).unwrap(), b"new\n");
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_link_is_replaced_and_never_written_through() {
         let (dir, host) = host();
-        std::fs::write(dir.path().join("victim"), "mine").unwrap();
+        host.replace("/victim", b"mine", Access::PUBLIC).unwrap();
         host.replace_by_link("/etc/trap", dir.path().join("victim").to_str().unwrap()).unwrap();
         converge(&text("/etc/trap", "theirs", 0o644), &host);
         assert_eq!(std::fs::read_to_string(dir.path().join("victim")).unwrap(), "mine");
