@@ -2,3 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod agent;
+
+pub mod cli;
+pub mod exit;
+pub mod fleet;
