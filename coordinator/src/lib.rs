@@ -6,3 +6,6 @@ pub mod agent;
 pub mod cli;
 pub mod exit;
 pub mod fleet;
+//! skeleton
+pub mod cmd;
+pub mod rack;
