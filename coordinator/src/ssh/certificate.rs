@@ -3,8 +3,6 @@
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Algorithm, Certificate, HashAlg};
 
-use super::known_hosts::matches_pattern;
-
 /// Why a host certificate is not accepted although its authority is trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateFault {
@@ -28,7 +26,7 @@ pub enum CertificateFault {
     Signature,
 }
 
-/// Judges a certificate whose authority is trusted for the host. `name` is the host's name without port, `now`
+/// Judges a certificate whose authority is trusted for the host. `name` is the host's name without port, in lower case, `now`
 /// in seconds since 1970.
 ///
 /// # Errors
@@ -44,8 +42,7 @@ pub fn judge(certificate: &Certificate, name: &str, now: u64) -> Result<(), Cert
         return Err(CertificateFault::Expired);
     }
     let principals = certificate.valid_principals();
-    let name = name.to_ascii_lowercase();
-    if !principals.is_empty() && !principals.iter().any(|p| matches_pattern(&name, p)) {
+    if !principals.is_empty() && !principals.iter().any(|principal| principal == name) {
         return Err(CertificateFault::Principal(principals.join(", ").chars().take(200).collect()));
     }
     if !certificate.critical_options().is_empty() {

@@ -122,7 +122,9 @@ impl Resolver {
         }
         endpoint.pin = wanted.pin.clone();
         let mut deadlines = wanted.deadlines;
-        if let Some(connect) = answer.connect_timeout {
+        if let (Some(connect), true) =
+            (answer.connect_timeout, deadlines.connect == Deadlines::default().connect)
+        {
             deadlines.connect = connect;
         }
         let jump = self.jumps(&jump, wanted).await?;
@@ -194,6 +196,7 @@ impl Resolver {
         // Of the default key files only those that exist are worth a word.
         endpoint.identities = identities.into_iter().filter(|path| path.exists()).collect();
         endpoint.identities_only = answer.identities_only;
+        endpoint.hash_known_hosts = answer.hash_known_hosts;
         Endpoint { known_hosts, agent_socket, host_key_alias, ..endpoint }
     }
 
@@ -255,6 +258,7 @@ pub struct Answer {
     identities_only: bool,
     identity_agent: Option<String>,
     known_hosts: Vec<String>,
+    hash_known_hosts: bool,
     host_key_alias: Option<String>,
     proxy_jump: Option<String>,
     proxy_command: bool,
@@ -279,6 +283,7 @@ impl Answer {
                     answer.known_hosts.splice(0..0, files);
                 }
                 "globalknownhostsfile" => answer.known_hosts.extend(value.split(' ').map(str::to_owned)),
+                "hashknownhosts" => answer.hash_known_hosts = value == "yes",
                 "hostkeyalias" => answer.host_key_alias = owned(),
                 "proxyjump" => answer.proxy_jump = owned().filter(|jump| jump != "none"),
                 "proxycommand" => answer.proxy_command = value != "none",

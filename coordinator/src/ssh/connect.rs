@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use russh::client::{self, Handle, Msg};
+use russh::client::{self, Handle};
 use russh::keys::{Algorithm, PublicKey};
-use russh::{ChannelStream, Disconnect, Preferred};
+use russh::{Disconnect, Preferred};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -18,6 +18,7 @@ use super::known_hosts::{Cache, HOST_KEY_ALGORITHMS, same_kind};
 use super::secret::{Ask, Question, Secret};
 use super::target::{Deadlines, Endpoint, Privilege, Target};
 use super::transport::Link;
+use super::tunnel::Tunnel;
 
 /// Logins in progress per server: sshd drops new ones from its tenth on (`MaxStartups 10:30:100`).
 const LOGINS_PER_SERVER: usize = 8;
@@ -87,6 +88,18 @@ impl Dialer {
         let mut connection = self.dial(&call, via).await.map_err(|fault| call.error(fault))?;
         connection.privilege = target.privilege;
         Ok(connection)
+    }
+
+    /// Says goodbye to the jump hosts. Those that connections still run through stay open for them.
+    pub async fn close(self) {
+        let slots: Vec<_> =
+            self.jumps.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect();
+        for slot in slots {
+            let open = slot.lock().await.open.take();
+            if let Some(connection) = open.and_then(Arc::into_inner) {
+                connection.close().await;
+            }
+        }
     }
 
     /// The keys that the target's own server presents, one per kind, without logging in there.
@@ -225,7 +238,7 @@ impl Dialer {
             Ok(Ok(handle)) => Ok(handle),
             Ok(Err(Trouble::Refused(fault))) => Err(fault),
             Ok(Err(Trouble::Library(error))) => Err(handshake_fault(error, reads.any())),
-            Err(_) if reads.any() => {
+            Err(_) if reads.ssh() => {
                 let hint = "the host may be overloaded, or large packets are lost on the way (MTU)";
                 Err(Fault::Timeout { doing: "the key exchange", after, hint })
             }
@@ -254,7 +267,6 @@ fn config(check: &Check, keepalive: Duration) -> client::Config {
     let certificates = if check.wants_certificate() { algorithms.clone() } else { Vec::new() };
     client::Config {
         window_size: WINDOW,
-        channel_buffer_size: 16,
         keepalive_interval: Some(keepalive),
         keepalive_max: 3,
         nodelay: true,
@@ -333,7 +345,7 @@ impl Connection {
     ///
     /// # Errors
     /// The server refuses, or cannot connect there, or does not answer in time.
-    pub async fn direct_tcpip(&self, host: &str, port: u16) -> Result<ChannelStream<Msg>, SshError> {
+    pub async fn direct_tcpip(&self, host: &str, port: u16) -> Result<Tunnel, SshError> {
         let after = self.deadlines.connect;
         timeout(after, self.open_direct_tcpip(host, port))
             .await
@@ -345,10 +357,11 @@ impl Connection {
             .map_err(|fault| self.error(fault))
     }
 
-    async fn open_direct_tcpip(&self, host: &str, port: u16) -> Result<ChannelStream<Msg>, Fault> {
+    async fn open_direct_tcpip(&self, host: &str, port: u16) -> Result<Tunnel, Fault> {
         // RFC 4254 7.2 wants an originator; nothing listens here, and servers only log it.
         let channel = self.handle.channel_open_direct_tcpip(host, u32::from(port), "127.0.0.1", 0).await;
-        Ok(channel.map_err(|e| self.channel_fault(e, format!("a tunnel to {host}:{port}")))?.into_stream())
+        let what = || format!("a tunnel to {host}:{port}");
+        channel.map(Tunnel::over).map_err(|e| self.channel_fault(e, what()))
     }
 
     pub(super) fn channel_fault(&self, error: russh::Error, what: String) -> Fault {

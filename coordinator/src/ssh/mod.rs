@@ -25,6 +25,7 @@ pub mod session;
 pub mod target;
 mod transport;
 pub mod trust;
+pub mod tunnel;
 
 pub use connect::{Connection, Dialer};
 pub use deliver::Agents;
@@ -33,3 +34,4 @@ pub use process::{ChannelReader, ChannelWriter, Ending, Exit, Output};
 pub use secret::{Ask, Question, Secret};
 pub use session::AgentChannel;
 pub use target::{Deadlines, Endpoint, Pin, Privilege, Target};
+pub use tunnel::Tunnel;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use russh::client::Msg;
-use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -58,6 +58,8 @@ pub struct Output {
 pub(super) enum Piece {
     Out(Vec<u8>),
     Err(Vec<u8>),
+    /// The other side writes no more.
+    End,
 }
 
 /// How a process ends: shared by its two streams, readable at any time.
@@ -115,21 +117,26 @@ impl Process {
             .channel_open_session()
             .await
             .map_err(|e| connection.channel_fault(e, "a session".to_owned()))?;
+        // The reply is not waited for: output, or a refusal, arrives as soon.
+        let started = channel.exec(true, command).await;
+        let process = Self::over(channel);
+        started.map_err(|e| connection.broken("starting a command", Some(e)))?;
+        Ok(process)
+    }
+
+    /// Watches over an open channel of any kind, so that it is closed in the end.
+    pub(super) fn over(channel: Channel<Msg>) -> Self {
         let (read, write) = channel.split();
-        let writer = Box::pin(write.make_writer());
+        let inner = Box::pin(write.make_writer());
         let (send, pieces) = mpsc::channel(4);
         let (report, exit) = watch::channel(None);
-        let ended = exit.clone();
-        // The reply is not waited for: output, or a refusal, arrives as soon.
-        let started = write.exec(true, command).await;
+        let mut ended = exit.clone();
         tokio::spawn(pump(read, write, send, report));
-        started.map_err(|e| connection.broken("starting a command", Some(e)))?;
         let ending = Ending { exit, stderr: Arc::default() };
         let dead = Box::pin(async move {
-            let mut ended = ended;
             let _ = ended.wait_for(Option::is_some).await;
         });
-        Ok(Self { writer: ChannelWriter { inner: writer, dead: Some(dead) }, ending, pieces })
+        Self { writer: ChannelWriter { inner, dead: Some(dead) }, ending, pieces }
     }
 
     /// The next piece of output; `None` at the end.
@@ -148,6 +155,7 @@ impl Process {
             match piece {
                 Piece::Out(bytes) => out.extend(bytes),
                 Piece::Err(bytes) => err.extend(bytes),
+                Piece::End => {}
             }
             if out.len() > limit || err.len() > limit {
                 return Err(Fault::TooMuch { limit });
@@ -158,7 +166,13 @@ impl Process {
 
     /// Goes on as a stream, whose first bytes were read already.
     pub(super) fn into_streams(self, first: Vec<u8>) -> (ChannelReader, ChannelWriter) {
-        let reader = ChannelReader { current: first, taken: 0, pieces: self.pieces, ending: self.ending };
+        let reader = ChannelReader {
+            current: first,
+            taken: 0,
+            ended: false,
+            pieces: self.pieces,
+            ending: self.ending,
+        };
         (reader, self.writer)
     }
 }
@@ -181,6 +195,7 @@ async fn pump(
         let sent = match message {
             Some(ChannelMsg::Data { data }) => send.send(Piece::Out(data.to_vec())).await,
             Some(ChannelMsg::ExtendedData { data, .. }) => send.send(Piece::Err(data.to_vec())).await,
+            Some(ChannelMsg::Eof) => send.send(Piece::End).await,
             Some(ChannelMsg::ExitStatus { exit_status }) => {
                 exit = Some(Exit::Status(exit_status));
                 Ok(())
@@ -210,29 +225,26 @@ async fn pump(
 pub struct ChannelReader {
     current: Vec<u8>,
     taken: usize,
+    ended: bool,
     pieces: mpsc::Receiver<Piece>,
     ending: Ending,
-}
-
-impl ChannelReader {
-    fn end(&self) -> io::Result<()> {
-        match &*self.ending.exit.borrow() {
-            Some(Exit::Lost) | None => {
-                Err(io::Error::new(io::ErrorKind::ConnectionReset, "the SSH connection was lost"))
-            }
-            Some(_) => Ok(()),
-        }
-    }
 }
 
 impl AsyncRead for ChannelReader {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let reader = self.get_mut();
         while reader.taken == reader.current.len() {
+            if reader.ended {
+                return Poll::Ready(Ok(()));
+            }
             match ready!(reader.pieces.poll_recv(cx)) {
                 Some(Piece::Out(bytes)) => (reader.current, reader.taken) = (bytes, 0),
                 Some(Piece::Err(bytes)) => reader.ending.keep(&bytes),
-                None => return Poll::Ready(reader.end()),
+                Some(Piece::End) => reader.ended = true,
+                None => {
+                    let lost = "the SSH connection was lost";
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, lost)));
+                }
             }
         }
         let rest = &reader.current[reader.taken..];

@@ -73,6 +73,8 @@ impl Connection {
             let heard = match clock.limit(process.next()).await? {
                 Some(Piece::Out(bytes)) => greeting.stdout(&bytes),
                 Some(Piece::Err(bytes)) => greeting.stderr(&bytes),
+                // What it wrote to standard error may still be on its way.
+                Some(Piece::End) => Heard::Nothing,
                 None => {
                     let exit = process.ending.wait().await;
                     return Err(if self.is_closed() {

@@ -25,6 +25,8 @@ pub struct Endpoint {
     pub agent_socket: Option<PathBuf>,
     /// known_hosts files, the user's first. `trust` writes to the first.
     pub known_hosts: Vec<PathBuf>,
+    /// Whether `trust` hashes the names that it writes (OpenSSH's `HashKnownHosts`).
+    pub hash_known_hosts: bool,
     /// Name to look up in known_hosts instead of `host` and `port` (OpenSSH's `HostKeyAlias`).
     pub host_key_alias: Option<String>,
     /// The host's key as the rack states it. It overrides known_hosts.
@@ -42,6 +44,7 @@ impl Endpoint {
             identities_only: false,
             agent_socket: None,
             known_hosts: Vec::new(),
+            hash_known_hosts: false,
             host_key_alias: None,
             pin: None,
         }

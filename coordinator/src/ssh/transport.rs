@@ -3,16 +3,15 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
-use russh::ChannelStream;
-use russh::client::Msg;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::error::Fault;
 use super::target::Endpoint;
+use super::tunnel::Tunnel;
 
 /// Reads after which quick acknowledgements are no longer re-armed: the handshake and login are over by then.
 const HANDSHAKE_READS: usize = 64;
@@ -20,22 +19,41 @@ const HANDSHAKE_READS: usize = 64;
 /// A stream that counts its reads, and keeps the handshake free of delayed acknowledgements.
 pub(super) struct Link {
     inner: Inner,
-    reads: Arc<AtomicUsize>,
+    reads: Reads,
 }
 
 enum Inner {
     Tcp(TcpStream),
-    Hop(Box<ChannelStream<Msg>>),
+    Hop(Tunnel),
 }
 
-/// How often something was read from a [`Link`].
-#[derive(Clone)]
-pub(super) struct Reads(Arc<AtomicUsize>);
+/// What was read from a [`Link`] so far.
+#[derive(Clone, Default)]
+pub(super) struct Reads {
+    count: Arc<AtomicUsize>,
+    ssh: Arc<AtomicBool>,
+}
 
 impl Reads {
     /// Whether the server has said anything at all.
     pub(super) fn any(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+        self.count.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether it has said that it speaks SSH.
+    pub(super) fn ssh(&self) -> bool {
+        self.ssh.load(Ordering::Relaxed)
+    }
+
+    fn in_handshake(&self) -> bool {
+        self.count.load(Ordering::Relaxed) < HANDSHAKE_READS
+    }
+
+    fn note(&self, bytes: &[u8]) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        if !self.ssh() && bytes.windows(6).any(|window| window == b"SSH-2.") {
+            self.ssh.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -49,16 +67,16 @@ impl Link {
         let stream = TcpStream::connect(addresses.as_slice()).await.map_err(connect_fault)?;
         // Both are about speed only: a stack that refuses them still works.
         let _ = stream.set_nodelay(true);
-        Ok(Self { inner: Inner::Tcp(stream), reads: Arc::default() })
+        Ok(Self { inner: Inner::Tcp(stream), reads: Reads::default() })
     }
 
     /// Goes through a channel of another connection.
-    pub(super) fn through(stream: ChannelStream<Msg>) -> Self {
-        Self { inner: Inner::Hop(Box::new(stream)), reads: Arc::default() }
+    pub(super) fn through(tunnel: Tunnel) -> Self {
+        Self { inner: Inner::Hop(tunnel), reads: Reads::default() }
     }
 
     pub(super) fn reads(&self) -> Reads {
-        Reads(self.reads.clone())
+        self.reads.clone()
     }
 }
 
@@ -85,15 +103,15 @@ impl AsyncRead for Link {
         let before = buf.filled().len();
         match &mut link.inner {
             Inner::Tcp(stream) => {
-                if link.reads.load(Ordering::Relaxed) < HANDSHAKE_READS {
+                if link.reads.in_handshake() {
                     acknowledge_quickly(stream);
                 }
                 ready!(Pin::new(stream).poll_read(cx, buf))?;
             }
-            Inner::Hop(stream) => ready!(Pin::new(stream.as_mut()).poll_read(cx, buf))?,
+            Inner::Hop(stream) => ready!(Pin::new(stream).poll_read(cx, buf))?,
         }
-        if buf.filled().len() > before {
-            link.reads.fetch_add(1, Ordering::Relaxed);
+        if buf.filled().len() > before && link.reads.in_handshake() {
+            link.reads.note(&buf.filled()[before..]);
         }
         Poll::Ready(Ok(()))
     }
@@ -103,21 +121,21 @@ impl AsyncWrite for Link {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().inner {
             Inner::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Inner::Hop(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
+            Inner::Hop(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().inner {
             Inner::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Inner::Hop(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+            Inner::Hop(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().inner {
             Inner::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Inner::Hop(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+            Inner::Hop(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

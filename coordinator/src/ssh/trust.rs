@@ -30,17 +30,12 @@ pub enum Existing {
     Replace,
 }
 
-/// Records `keys` as the endpoint's in its first known_hosts file; returns the file. With `hash_names`, or when the
-/// file's names are hashed already, the new names are too.
+/// Records `keys` as the endpoint's in its first known_hosts file; returns the file. Names are hashed if the endpoint
+/// says so, or if names in the file are.
 ///
 /// # Errors
 /// The file cannot be read or replaced.
-pub fn record(
-    endpoint: &Endpoint,
-    keys: &[PublicKey],
-    existing: Existing,
-    hash_names: bool,
-) -> Result<PathBuf, TrustError> {
+pub fn record(endpoint: &Endpoint, keys: &[PublicKey], existing: Existing) -> Result<PathBuf, TrustError> {
     let file = endpoint.known_hosts.first().cloned().unwrap_or_default();
     let failed = |doing| {
         let file = file.clone();
@@ -59,7 +54,7 @@ pub fn record(
         Some(alias) => alias.to_ascii_lowercase(),
         None => host_form(&endpoint.host.to_ascii_lowercase(), endpoint.port),
     };
-    let hashed = hash_names || text.lines().any(|line| line.starts_with("|1|"));
+    let hashed = endpoint.hash_known_hosts || text.lines().any(|line| line.starts_with("|1|"));
     let salts = salts(if hashed { keys.len() } else { 0 }).map_err(failed("hash names for"))?;
     let text = edited(&text, &name, keys, existing, &salts);
     let bytes: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect();
@@ -200,12 +195,14 @@ mod tests {
         let file = dir.path().join("sub/known_hosts");
         let mut endpoint = Endpoint::new("h", 2222, "root");
         endpoint.known_hosts = vec![file.clone()];
-        record(&endpoint, &[key(A)], Existing::Keep, true).unwrap();
-        record(&endpoint, &[key(B)], Existing::Keep, false).unwrap();
+        endpoint.hash_known_hosts = true;
+        record(&endpoint, &[key(A)], Existing::Keep).unwrap();
+        endpoint.hash_known_hosts = false;
+        record(&endpoint, &[key(B)], Existing::Keep).unwrap();
         let text = std::fs::read_to_string(&file).unwrap();
         assert_eq!(text.lines().filter(|line| line.starts_with("|1|")).count(), 2, "{text}");
         assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
-        record(&endpoint, &[key(B)], Existing::Replace, false).unwrap();
+        record(&endpoint, &[key(B)], Existing::Replace).unwrap();
         let text = std::fs::read_to_string(&file).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}");
         assert_eq!(std::fs::read_dir(dir.path().join("sub")).unwrap().count(), 1);
