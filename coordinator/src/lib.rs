@@ -9,3 +9,7 @@ pub mod fleet;
 //! skeleton
 pub mod cmd;
 pub mod rack;
+//! The coordinator: the only room that sees more than one node or the cluster.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod ssh;
