@@ -13,3 +13,9 @@ pub mod rack;
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod ssh;
+//! The coordinator's rooms, for its binary and its tests.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod findings;
+pub mod plan;
+pub mod report;
