@@ -51,13 +51,17 @@ impl Probe {
     pub const MOST: usize = 4096;
 }
 
-/// Who answered for one address.
+/// Who answered for one address, or sought it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// The address.
     pub ip: IpAddr,
     /// All MACs that claimed it, sorted, each once.
     pub macs: Vec<Mac>,
+    /// All other MACs that probed for it meanwhile without claiming it (RFC 5227 section 2.1.1), sorted: hosts
+    /// about to take it, or other nodes that were asked the same question.
+    #[serde(default)]
+    pub seekers: Vec<Mac>,
 }
 
 /// The outcome of one [`Probe`].
@@ -65,7 +69,7 @@ pub struct Answer {
 pub struct Probed {
     /// The link that was asked on.
     pub link: IfName,
-    /// Addresses that somebody answered for, in address order.
+    /// Addresses that somebody answered for or sought, in address order.
     pub answers: Vec<Answer>,
     /// How many addresses were asked for.
     pub asked: u32,

@@ -1,7 +1,11 @@
 //! The node, as a value that is passed around. Every effect of the agent is behind this door.
 #![expect(clippy::disallowed_methods, reason = "this is the door that the lint keeps")]
 
+pub mod arp;
 pub mod command;
+pub mod ndp;
+pub mod raw;
+mod sys;
 
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,51 @@
+//! The few kernel calls that no library offers safely. The only module of the agent with `unsafe` in it.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd as _};
+
+use nix::libc;
+use nix::sys::socket::{LinkAddr, SockaddrLike as _};
+
+/// The packet(7) address of a link: EtherType (host order), link index, and the MAC address to send to.
+pub(super) fn link_address(index: u32, ethertype: u16, to: [u8; 6]) -> LinkAddr {
+    let mut sll_addr = [0; 8];
+    sll_addr[..6].copy_from_slice(&to);
+    let raw = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: ethertype.to_be(),
+        sll_ifindex: index as i32,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 6,
+        sll_addr,
+    };
+    let size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the pointer is to a live, fully initialised sockaddr_ll of the size and family given; it is
+    // copied out before this function returns.
+    let address = unsafe { LinkAddr::from_raw((&raw const raw).cast(), Some(size)) };
+    address.expect("a sockaddr_ll of family AF_PACKET is a LinkAddr")
+}
+
+/// One instruction of a classic BPF program (`linux/filter.h`).
+pub(super) fn instruction(code: u32, jump_true: u8, jump_false: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: jump_true, jf: jump_false, k }
+}
+
+/// Lets only those packets into a socket that a classic BPF program accepts (`SO_ATTACH_FILTER`, socket(7)).
+pub(super) fn attach_filter(socket: impl AsFd, program: &mut [libc::sock_filter]) -> io::Result<()> {
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: the descriptor is open while `socket` is borrowed; `filter` and the program that it points to
+    // live until the call returns, and the kernel copies both.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const filter).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
