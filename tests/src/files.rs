@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::layout::{Layout, Station};
+use crate::layout::Layout;
 use crate::spec::{BASTION, Login, Spec};
 
 /// The user that the rack's file tells to log in as.
@@ -23,10 +23,11 @@ pub(crate) fn rack_yaml(spec: &Spec, layout: &Layout, dir: &Path) -> String {
     }
     let _ = writeln!(yaml, "  identity: {}", dir.join("id_ed25519").display());
     let _ = writeln!(yaml, "  known_hosts: {}", dir.join("known_hosts").display());
-    if spec.bastion {
-        let address = layout.host(BASTION).map(Station::address);
-        let _ =
-            writeln!(yaml, "  jump: {}@{}", user(spec), address.map_or_else(String::new, |a| a.to_string()));
+    if spec.login == Login::SudoPassword {
+        let _ = writeln!(yaml, "  becomePassword: {{file: {}}}", dir.join("sudo-password").display());
+    }
+    if let Some(bastion) = layout.host(BASTION) {
+        let _ = writeln!(yaml, "  jump: [{{address: {}}}]", bastion.address());
     }
     yaml.push_str("nodes:\n");
     for (index, name) in spec.hosts.iter().enumerate() {

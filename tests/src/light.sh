@@ -13,8 +13,10 @@ exec nsenter --net="/run/netns/$ID" unshare --mount --uts --ipc --pid --cgroup -
     mount -o remount,bind,ro "$root/proc/sys"
     mount --bind "$root/proc/sys/net" "$root/proc/sys/net"
     mount -o remount,bind,rw "$root/proc/sys/net"
-    mount --bind "$root/proc/sysrq-trigger" "$root/proc/sysrq-trigger"
-    mount -o remount,bind,ro "$root/proc/sysrq-trigger"
+    if [ -e "$root/proc/sysrq-trigger" ]; then
+        mount --bind "$root/proc/sysrq-trigger" "$root/proc/sysrq-trigger"
+        mount -o remount,bind,ro "$root/proc/sysrq-trigger"
+    fi
     mount -t sysfs -o ro sysfs "$root/sys"
     mount -t tmpfs -o mode=755 tmpfs "$root/run"
     mkdir -m 755 "$root/run/sshd" "$root/run/lock"

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -229,24 +230,8 @@ impl Lab {
     fn boot_all(&self) -> Result<()> {
         let hosts = self.hosts();
         let (bastion, nodes) = hosts.split_at(usize::from(self.spec.bastion));
-        for group in [bastion, nodes] {
-            let booted = each(group, BOOTS_AT_A_TIME, |host| {
-                let started = Instant::now();
-                let was_up = host.pid().is_some();
-                let result = host.boot();
-                if result.is_ok() && !was_up && self.spec.kind == Kind::Systemd {
-                    say(format_args!(
-                        "{} is up ({}, {:.1} s)",
-                        host.name,
-                        host.address,
-                        started.elapsed().as_secs_f64()
-                    ));
-                }
-                result
-            });
-            booted.into_iter().collect::<Result<()>>()?;
-        }
-        Ok(())
+        boot(bastion)?;
+        boot(nodes)
     }
 
     /// Random, and only ever on standard input and in a file of root's.
@@ -299,6 +284,29 @@ impl Drop for Lab {
             say(format_args!("rack `{}` did not go down: {}", self.spec.name, crate::error::chain(&error)));
         }
     }
+}
+
+/// Boots hosts side by side; after a first failure no more are begun.
+fn boot(hosts: &[Host]) -> Result<()> {
+    let failed = AtomicBool::new(false);
+    let boot_one = |host: &Host| {
+        if failed.load(Ordering::Relaxed) || host.pid().is_some() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let result = host.boot();
+        failed.fetch_or(result.is_err(), Ordering::Relaxed);
+        if result.is_ok() && host.kind == Kind::Systemd {
+            say(format_args!(
+                "{} is up ({}, {:.1} s)",
+                host.name,
+                host.address,
+                started.elapsed().as_secs_f64()
+            ));
+        }
+        result
+    };
+    each(hosts, BOOTS_AT_A_TIME, boot_one).into_iter().collect()
 }
 
 /// Takes the rack's lock, and clears away what an interrupted `up` left.
