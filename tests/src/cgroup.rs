@@ -14,9 +14,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::error::{Doing, LabError, Result};
-use crate::run::await_until;
+use crate::run::{await_until, each};
 
 const ROOT: &str = "/sys/fs/cgroup";
+const REMOVALS_AT_A_TIME: usize = 16;
 const EMPTY_LIMIT: Duration = Duration::from_secs(20);
 
 /// Which trees a host needs.
@@ -138,10 +139,9 @@ fn is_first(pid: i32) -> bool {
 /// Kills everything in these groups, waits until it is gone, and removes them.
 pub(crate) fn remove(groups: &[PathBuf]) -> Result<()> {
     kill_all("no process is left in the control groups", || processes(groups))?;
-    for group in groups {
-        await_until("the control group can be removed", EMPTY_LIMIT, || remove_tree(group))?;
-    }
-    Ok(())
+    let remove =
+        |group: &PathBuf| await_until("the control group can be removed", EMPTY_LIMIT, || remove_tree(group));
+    each(groups, REMOVALS_AT_A_TIME, remove).into_iter().collect()
 }
 
 /// Kills what `list` finds until it finds nothing more.

@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// What a fresh namespace would inherit from this machine, set to what a fresh kernel has instead
 /// (`net.core.devconf_inherit_init_net` in ip-sysctl.rst). `ip_forward` first: it resets others.
-const FRESH: &[&str] = &["forwarding", "rp_filter", "arp_ignore", "arp_announce", "arp_filter", "proxy_arp"];
+const FRESH: &str = "forwarding rp_filter arp_ignore arp_announce arp_filter proxy_arp";
 
 /// The script that makes the switch, the operator's place and the foreign devices.
 pub(crate) fn rack_script(layout: &Layout) -> String {
@@ -61,16 +61,14 @@ pub(crate) fn station_script(layout: &Layout, station: &Station) -> String {
 }
 
 fn sysctl_lines(station: &Station) -> String {
+    let devices: Vec<&str> = station.nics.iter().map(|nic| nic.device.as_str()).collect();
     let mut lines = format!(
-        "nsenter --net={}/{} sh -eu <<END\necho 0 > /proc/sys/net/ipv4/ip_forward\n",
-        NETNS, station.id
+        "nsenter --net={NETNS}/{} sh -eu <<'END'\necho 0 > /proc/sys/net/ipv4/ip_forward\n\
+         for scope in all default {}; do\n    for key in {FRESH}; do\n        \
+         echo 0 > /proc/sys/net/ipv4/conf/$scope/$key\n    done\ndone\n",
+        station.id,
+        devices.join(" ")
     );
-    for key in FRESH {
-        for scope in ["all", "default"].into_iter().chain(station.nics.iter().map(|nic| nic.device.as_str()))
-        {
-            let _ = writeln!(lines, "echo 0 > /proc/sys/net/ipv4/conf/{scope}/{key}");
-        }
-    }
     for (key, value) in &station.sysctls {
         let _ = writeln!(lines, "echo {value} > /proc/sys/{key}");
     }

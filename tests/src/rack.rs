@@ -190,8 +190,15 @@ impl Lab {
         }
         made?;
         let (name, hosts) = (&self.spec.name, self.layout.hosts.len());
-        say(format_args!("rack `{name}`: {hosts} hosts up in {:.1} s", started.elapsed().as_secs_f64()));
+        if self.tells() {
+            say(format_args!("rack `{name}`: {hosts} hosts up in {:.1} s", started.elapsed().as_secs_f64()));
+        }
         Ok(())
+    }
+
+    /// Racks of tests are quiet: their output would run into each other.
+    fn tells(&self) -> bool {
+        self.spec.name.test_process().is_none()
     }
 
     fn build_steps(&self, base: &Path) -> Result<()> {
@@ -230,8 +237,8 @@ impl Lab {
     fn boot_all(&self) -> Result<()> {
         let hosts = self.hosts();
         let (bastion, nodes) = hosts.split_at(usize::from(self.spec.bastion));
-        boot(bastion)?;
-        boot(nodes)
+        boot(bastion, self.tells())?;
+        boot(nodes, self.tells())
     }
 
     /// Random, and only ever on standard input and in a file of root's.
@@ -287,7 +294,7 @@ impl Drop for Lab {
 }
 
 /// Boots hosts side by side; after a first failure no more are begun.
-fn boot(hosts: &[Host]) -> Result<()> {
+fn boot(hosts: &[Host], tell: bool) -> Result<()> {
     let failed = AtomicBool::new(false);
     let boot_one = |host: &Host| {
         if failed.load(Ordering::Relaxed) || host.pid().is_some() {
@@ -296,7 +303,7 @@ fn boot(hosts: &[Host]) -> Result<()> {
         let started = Instant::now();
         let result = host.boot();
         failed.fetch_or(result.is_err(), Ordering::Relaxed);
-        if result.is_ok() && host.kind == Kind::Systemd {
+        if result.is_ok() && tell && host.kind == Kind::Systemd {
             say(format_args!(
                 "{} is up ({}, {:.1} s)",
                 host.name,

@@ -9,10 +9,14 @@ use nix::mount::{MntFlags, umount2};
 
 use crate::error::{Doing, Result};
 use crate::names::{RACKS, RackName};
+use crate::run::each;
 use crate::{cgroup, limits, netns};
 
 /// Where systemd-nspawn keeps a directory per machine; one that was killed leaves it.
 const NSPAWN: &[&str] = &["/run/systemd/nspawn/propagate", "/run/systemd/nspawn/unix-export"];
+
+/// The kernel waits a grace period per namespace and group: many wait together as long as one.
+const WIDTH: usize = 16;
 
 /// Every rack of which something is left on this machine.
 pub fn racks() -> BTreeSet<RackName> {
@@ -52,9 +56,7 @@ fn remove_once(rack: &RackName) -> Result<bool> {
     let groups = cgroup::find(&prefix);
     cgroup::remove(&groups)?;
     let namespaces = netns::find(&prefix);
-    for namespace in &namespaces {
-        netns::remove(namespace)?;
-    }
+    each(&namespaces, WIDTH, |name| netns::remove(name)).into_iter().collect::<Result<()>>()?;
     unmount_below(&rack.dir());
     let leftovers = nspawn_leftovers(&prefix);
     for path in &leftovers {
