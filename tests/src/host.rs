@@ -78,7 +78,8 @@ impl Host {
         cgroup::processes(&self.groups().iter().map(|group| group.join("host")).collect::<Vec<_>>())
     }
 
-    /// Runs a shell command as root inside the host, in all its namespaces, without SSH.
+    /// Runs a shell command as root inside the host, in all its namespaces, without SSH. It has all of root's
+    /// capabilities, more than the host's own processes: what could touch the machine goes by SSH instead.
     pub fn sh(&self, script: &str) -> Result<Output> {
         self.sh_with(script, None, COMMAND_LIMIT)
     }
@@ -87,7 +88,7 @@ impl Host {
     pub fn sh_with(&self, script: &str, input: Option<&[u8]>, limit: Duration) -> Result<Output> {
         let mut enter = command("nsenter");
         enter.args(["--target", &self.running_pid()?.to_string()]);
-        enter.args(["--mount", "--net", "--pid", "--uts", "--ipc", "--cgroup", "--root", "--wd=/", "--"]);
+        enter.args(["--mount", "--net", "--pid", "--uts", "--ipc", "--cgroup", "--root", "--wd", "--"]);
         enter.args(["env", "-i", "HOME=/root", "LANG=C.UTF-8"]);
         enter.args(["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "sh", "-c", script]);
         run::run(enter, input, limit)

@@ -27,7 +27,7 @@ pub enum Kind {
 pub enum Login {
     /// User `ops`, who may use sudo without a password.
     Sudo,
-    /// User `ops`, who must give sudo the password in [`crate::Lab::sudo_password`].
+    /// User `ops`, whom sudo asks for the password that lies in the rack's folder.
     SudoPassword,
     /// User `root`.
     Root,

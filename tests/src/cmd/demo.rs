@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use rackwright_lab::talk::{say, show};
-use rackwright_lab::{Lab, Result, Spec};
+use rackwright_lab::{Lab, RackName, Result, Spec, sweep};
 
 use super::rackwright::{build, coordinator};
 use super::{attend, code};
@@ -17,6 +17,15 @@ pub(crate) struct Demo {
     keep: bool,
 }
 
+/// What the operator types, and whether the host is looked at afterwards.
+const STORY: &[(&[&str], bool)] = &[
+    (&["check"], false),
+    (&["plan"], false),
+    (&["apply", "--yes"], true),
+    (&["apply", "--yes"], false),
+    (&["status"], false),
+];
+
 /// What the host itself says: not our own reader.
 const SHOWN: &[&str] = &[
     "sysctl net.ipv4.ip_forward net.ipv4.conf.all.arp_ignore net.ipv4.conf.all.arp_announce",
@@ -27,19 +36,23 @@ const SHOWN: &[&str] = &[
 impl Demo {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let program = build()?;
-        let lab = Lab::up(Spec::new("demo".parse()?, 3))?;
+        let name: RackName = "demo".parse()?;
+        if sweep::down(&name)? {
+            say("took down the rack of an earlier demo");
+        }
+        let lab = Lab::up(Spec::new(name, 3))?;
         show_host(&lab, "before");
-        for arguments in [&["check"][..], &["plan"], &["apply", "--yes"], &["apply", "--yes"], &["status"]] {
+        for (arguments, shows) in STORY {
             show(format_args!("\n$ rackwright {}", arguments.join(" ")));
             let mut command = coordinator(&lab, &program)?;
-            command.args(arguments);
+            command.args(*arguments);
             let status = attend(command)?;
-            let findings_only = arguments == ["check"];
-            if !status.success() && !findings_only {
+            // `check` fails when it has findings, and untouched hosts have some.
+            if !status.success() && *arguments != ["check"] {
                 say(format_args!("`rackwright {}` ended with {status}", arguments.join(" ")));
                 return self.end(lab, code(status));
             }
-            if arguments.first() == Some(&"apply") {
+            if *shows {
                 show_host(&lab, "after");
             }
         }
