@@ -89,7 +89,7 @@ impl Host {
         if let Some(target) = self.link_target("/etc/fstab") {
             return Ok(FileSeen::Link { target: target.to_string_lossy().into_owned() });
         }
-        let Some(bytes) = self.read("/etc/fstab", SMALL)? else { return Ok(FileSeen::Absent) };
+        let Some(bytes) = self.read_file("/etc/fstab", SMALL)? else { return Ok(FileSeen::Absent) };
         let metadata = self.path("/etc/fstab").symlink_metadata()?;
         if !metadata.is_file() {
             return Ok(FileSeen::Other { what: "no regular file".into() });
@@ -100,19 +100,9 @@ impl Host {
             mode: metadata.mode() & 0o7777,
             uid,
             gid,
-            owner: self.name_of("/etc/passwd", uid),
-            group: self.name_of("/etc/group", gid),
+            owner: name_of(self, "/etc/passwd", uid),
+            group: name_of(self, "/etc/group", gid),
             text: String::from_utf8(bytes).ok().filter(|text| text.len() as u64 <= FileSeen::INLINE),
-        })
-    }
-
-    /// The name of a numeric id in passwd(5) or group(5): the third field tells the id in both.
-    fn name_of(&self, file: &str, id: u32) -> Option<String> {
-        let text = self.read_text(file, SMALL).ok()??;
-        text.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let (name, _secret, number) = (fields.next()?, fields.next()?, fields.next()?);
-            (number.parse() == Ok(id)).then(|| name.to_owned())
         })
     }
 
@@ -168,6 +158,16 @@ impl Host {
         let texts = main.into_iter().chain(drop_ins).filter_map(|path| self.word(path));
         texts.flat_map(|text| parse_zram(&text)).collect()
     }
+}
+
+/// The name of a numeric id in passwd(5) or group(5): the third field tells the id in both.
+fn name_of(host: &Host, file: &str, id: u32) -> Option<String> {
+    let text = host.read_text(file, SMALL).ok()??;
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _secret, number) = (fields.next()?, fields.next()?, fields.next()?);
+        (number.parse() == Ok(id)).then(|| name.to_owned())
+    })
 }
 
 fn swap_fault(program: &str, device: &str, error: &CommandError) -> Fault {
