@@ -6,6 +6,20 @@ pub mod command;
 pub mod ndp;
 pub mod raw;
 mod sys;
+pub mod clock;
+pub mod command;
+pub mod disk;
+pub mod firewall;
+pub mod leftovers;
+pub mod machine;
+pub mod modules;
+mod read;
+pub mod rtnl;
+pub mod sockets;
+pub mod swap;
+mod sys;
+pub mod sysctl;
+pub mod tools;
 
 use std::path::{Path, PathBuf};
 
