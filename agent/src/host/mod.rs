@@ -2,10 +2,6 @@
 #![expect(clippy::disallowed_methods, reason = "this is the door that the lint keeps")]
 
 pub mod arp;
-pub mod command;
-pub mod ndp;
-pub mod raw;
-mod sys;
 pub mod clock;
 pub mod command;
 pub mod disk;
@@ -13,6 +9,8 @@ pub mod firewall;
 pub mod leftovers;
 pub mod machine;
 pub mod modules;
+pub mod ndp;
+pub mod raw;
 mod read;
 pub mod rtnl;
 pub mod sockets;
