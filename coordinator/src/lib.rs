@@ -11,3 +11,7 @@ pub mod plan;
 pub mod rack;
 pub mod report;
 pub mod ssh;
+//! The coordinator: the only room that sees more than one node or the cluster.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod network;
