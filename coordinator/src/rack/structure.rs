@@ -254,10 +254,10 @@ impl Walk<'_> {
         }
         match super::scalar::read(text, plain, wants) {
             Ok(value) => value,
-            Err(error) if self.secret.is_some() => {
-                let hidden = |t: String| if text.is_empty() { t } else { t.replace(text, "***") };
+            // Neither the value nor a message that quotes it.
+            Err(_) if self.secret.is_some() => {
                 let help = "a secret never stands in a rack: write `prompt`, {env: NAME} or {file: PATH}";
-                self.problem(node.place, path, hidden(error.message), Some(help.to_owned()));
+                self.problem(node.place, path, "not a way to get a secret", Some(help.to_owned()));
                 Value::Null
             }
             Err(error) => {
