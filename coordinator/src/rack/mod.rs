@@ -1,8 +1,8 @@
 //! The rack: `rack.yaml` parsed and validated at the door, all errors at once, each at its place.
 //!
-//! 1. [`tree`]: YAML to a tree that remembers places and raw text.
-//! 2. [`structure`]: the tree against the schema that is generated from [`model`].
-//! 3. [`checks`]: what the schema cannot say, such as pools that overlap.
+//! 1. `tree`: YAML to a tree that remembers places and raw text.
+//! 2. `structure`: the tree against the schema that is generated from [`model`].
+//! 3. `checks`: what the schema cannot say, such as pools that overlap.
 //! 4. [`node`]: the rack with every node's overrides merged.
 
 mod character;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use rackwright_proto::finding::Severity;
+use rackwright_proto::name::SysctlKey;
 use serde_json::{Map, Value};
 
 use super::diagnostic::Place;
@@ -40,19 +41,31 @@ pub(super) fn check(root: &Marked, text: &[char]) -> Outcome {
 struct Walk<'a> {
     text: &'a [char],
     outcome: Outcome,
-    /// The key of the secret source that is being read: its value is not shown, whatever it is.
-    secret: Option<Place>,
+    /// The key and path of the secret source that is being read: nothing of its value is told, whatever it is.
+    secret: Option<(Place, String)>,
 }
 
 impl Walk<'_> {
     fn problem(&mut self, place: Place, path: &str, message: impl Into<String>, help: Option<String>) {
-        self.outcome.problems.push(Problem {
-            severity: Severity::Error,
-            place: self.secret.unwrap_or(place),
-            path: path.to_owned(),
-            message: message.into(),
-            help,
-        });
+        let problem = match &self.secret {
+            Some((key, path)) => Problem {
+                severity: Severity::Error,
+                place: *key,
+                path: path.clone(),
+                message: "not a way to get a secret".to_owned(),
+                help: Some(
+                    "a secret never stands in a rack: write `prompt`, {env: NAME} or {file: PATH}".to_owned(),
+                ),
+            },
+            None => Problem {
+                severity: Severity::Error,
+                place,
+                path: path.to_owned(),
+                message: message.into(),
+                help,
+            },
+        };
+        self.outcome.problems.push(problem);
     }
 
     /// The value at `path` as JSON; `key` is where errors about a whole section point.
@@ -161,7 +174,8 @@ impl Walk<'_> {
             .unwrap_or("text");
         let mut map = Map::new();
         for entry in entries {
-            let at = format!("{path}[{}]", entry.key);
+            let key = canonical(keys, &entry.key);
+            let at = format!("{path}[{key}]");
             if self.odd_key(entry, &at) {
                 continue;
             }
@@ -169,7 +183,11 @@ impl Walk<'_> {
                 self.problem(entry.key_place, &at, error.message, error.help);
                 continue;
             }
-            map.insert(entry.key.clone(), self.value(&entry.value, entry.key_place, values, &at));
+            let value = self.value(&entry.value, entry.key_place, values, &at);
+            if map.insert(key, value).is_some() {
+                let message = format!("`{}` is given twice, in two ways of writing", entry.key);
+                self.problem(entry.key_place, &at, message, Some("keep one of them".to_owned()));
+            }
         }
         Value::Object(map)
     }
@@ -222,7 +240,7 @@ impl Walk<'_> {
         let name = &entry.key;
         let secret = (name.ends_with("Password") || name == "passphrase") && self.secret.is_none();
         if secret {
-            self.secret = Some(entry.key_place);
+            self.secret = Some((entry.key_place, path.to_owned()));
         }
         let value = self.value(&entry.value, entry.key_place, schema, path);
         if secret {
@@ -254,12 +272,6 @@ impl Walk<'_> {
         }
         match super::scalar::read(text, plain, wants) {
             Ok(value) => value,
-            // Neither the value nor a message that quotes it.
-            Err(_) if self.secret.is_some() => {
-                let help = "a secret never stands in a rack: write `prompt`, {env: NAME} or {file: PATH}";
-                self.problem(node.place, path, "not a way to get a secret", Some(help.to_owned()));
-                Value::Null
-            }
             Err(error) => {
                 self.problem(node.place, path, error.message, error.help);
                 Value::Null
@@ -280,5 +292,13 @@ impl Walk<'_> {
             self.problem(odd.place, path, odd.message, Some(odd.help.to_owned()));
         }
         any
+    }
+}
+
+/// A key in its one form: `net/ipv4/ip_forward` is `net.ipv4.ip_forward`.
+fn canonical(format: &str, key: &str) -> String {
+    match key.parse::<SysctlKey>() {
+        Ok(sysctl) if format == "sysctl-key" => sysctl.to_string(),
+        _ => key.to_owned(),
     }
 }
