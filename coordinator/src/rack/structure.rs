@@ -21,6 +21,9 @@ pub(super) struct Problem {
     pub(super) help: Option<String>,
 }
 
+/// After so many problems, nobody reads the advice.
+const ENOUGH: usize = 500;
+
 /// What the pass found: the rack as JSON (meaningful only without problems), and where everything stood.
 #[derive(Default)]
 pub(super) struct Outcome {
@@ -32,7 +35,8 @@ pub(super) struct Outcome {
 
 /// Compares the tree with the schema.
 pub(super) fn check(root: &Marked, text: &[char]) -> Outcome {
-    let mut walk = Walk { text, outcome: Outcome::default(), secret: None };
+    let newlines = (0..text.len()).filter(|at| text[*at] == '\n').collect();
+    let mut walk = Walk { text, newlines, outcome: Outcome::default(), secret: None };
     let top = Place { start: root.place.start, end: root.place.start + 1 };
     let value = walk.value(root, top, &schema::SCHEMA, "");
     Outcome { value, ..walk.outcome }
@@ -40,6 +44,8 @@ pub(super) fn check(root: &Marked, text: &[char]) -> Outcome {
 
 struct Walk<'a> {
     text: &'a [char],
+    /// Where lines end.
+    newlines: Vec<usize>,
     outcome: Outcome,
     /// The key and path of the secret source that is being read: nothing of its value is told, whatever it is.
     secret: Option<(Place, String)>,
@@ -148,8 +154,7 @@ impl Walk<'_> {
                     kept.push(entry);
                 }
                 Some(first) => {
-                    let before = &self.text[..first.start.min(self.text.len())];
-                    let line = before.iter().filter(|c| **c == '\n').count() + 1;
+                    let line = self.newlines.partition_point(|newline| *newline < first.start) + 1;
                     let message = format!("`{}` is given twice; the first is on line {line}", entry.key);
                     let help = Some("merge the two, or remove one".to_owned());
                     self.problem(entry.key_place, &join(path, &entry.key), message, help);
@@ -205,18 +210,7 @@ impl Walk<'_> {
                         map.insert(name.to_owned(), value);
                     }
                 }
-                None if self.odd_key(entry, &at) => {}
-                None => {
-                    let names: Vec<&str> = schema::fields(object).map(|(name, _)| name).collect();
-                    let siblings: Vec<&str> = entries.iter().map(|e| e.key.as_str()).collect();
-                    let guess = suggest::unknown_field(&entry.key, path, &names, &siblings);
-                    meant.extend(guess.sibling);
-                    let message = match path {
-                        "" => format!("unknown field `{}`", entry.key),
-                        path => format!("unknown field `{}` in {path}", entry.key),
-                    };
-                    self.problem(entry.key_place, &at, message, Some(guess.help));
-                }
+                None => meant.extend(self.unknown(entry, entries, object, path, &at)),
             }
         }
         for name in schema::required(object) {
@@ -230,6 +224,33 @@ impl Walk<'_> {
             }
         }
         Value::Object(map)
+    }
+
+    /// Reports a field that the section does not know; the field that was likely meant.
+    fn unknown(
+        &mut self,
+        entry: &Entry,
+        entries: &[&Entry],
+        object: &Map<String, Value>,
+        section: &str,
+        path: &str,
+    ) -> Option<String> {
+        if self.odd_key(entry, path) {
+            return None;
+        }
+        let message = match section {
+            "" => format!("unknown field `{}`", entry.key),
+            section => format!("unknown field `{}` in {section}", entry.key),
+        };
+        if self.outcome.problems.len() > ENOUGH {
+            self.problem(entry.key_place, path, message, None);
+            return None;
+        }
+        let names: Vec<&str> = schema::fields(object).map(|(name, _)| name).collect();
+        let siblings: Vec<&str> = entries.iter().map(|e| e.key.as_str()).collect();
+        let guess = suggest::unknown_field(&entry.key, section, &names, &siblings);
+        self.problem(entry.key_place, path, message, Some(guess.help));
+        guess.sibling
     }
 
     /// The value of a known field; none when it is left empty and may be.

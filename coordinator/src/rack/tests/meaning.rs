@@ -60,6 +60,18 @@ fn versions_and_modes_keep_their_digits() {
 }
 
 #[test]
+fn versions_have_suffixes_and_a_v() {
+    for (text, printed) in
+        [("v0.13.10", "0.13.10"), ("1.31.0-rc.0", "1.31.0-rc.0"), ("1.30.2+k3s1", "1.30.2+k3s1")]
+    {
+        assert_eq!(text.parse::<Version>().unwrap().to_string(), printed);
+    }
+    for bad in ["", "v", "1", "1.", "1.2.3.4", "1.x", "1.2-", "1.2+", "latest", "+1.2", "1.2 "] {
+        assert!(bad.parse::<Version>().is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn sections_may_be_left_empty() {
     let rack = rack("ssh:\nhosts: ~\nnetwork: null\nkubernetes:");
     assert!(rack.kubernetes().is_none());

@@ -143,6 +143,9 @@ fn deep_and_wide_texts_are_refused_in_good_time() {
         "- ".repeat(100_000),
         "a:\n ".repeat(50_000),
         "? ".repeat(50_000),
+        "a\u{201c}: [\n".repeat(50_000),
+        (0..50_000).map(|n| format!("x{n}: 1\n")).collect(),
+        "z: 1\n".repeat(50_000),
     ] {
         sound(&text).unwrap();
         assert!(parse("rack.yaml", &text).is_err());
