@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use rackwright::cmd::init::{InitOptions, hosts_list, rack_text};
 use rackwright::rack::{diagnostic, load, parse};
 
 const SAMPLE: &str = "\
@@ -66,4 +67,54 @@ fn bad_racks_say_why() {
         let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
         insta::assert_snapshot!(stem, diagnostic::render("rack.yaml", &text, &found));
     }
+}
+
+#[test]
+fn init_writes_a_commented_rack() {
+    let list = "\
+127.0.0.1 localhost
+::1 ip6-localhost ip6-loopback
+ff02::1 ip6-allnodes
+# the rack
+192.0.2.11 cp1 cp1.example.com   # aliases are not needed
+w1 192.0.2.12
+2001:db8::13
+host4.example.com
+";
+    let options = InitOptions {
+        nodes: hosts_list(list).unwrap(),
+        user: Some("ops".parse().unwrap()),
+        become_sudo: true,
+        pool: vec!["192.0.2.200-192.0.2.219".parse().unwrap()],
+        mode: Some(rackwright::rack::model::kubernetes::ProxyMode::Ipvs),
+    };
+    let text = rack_text(&options).unwrap();
+    assert_eq!(parse("rack.yaml", &text).unwrap().1, []);
+    insta::assert_snapshot!("init", text);
+    let bare = InitOptions { nodes: vec!["a=192.0.2.1".parse().unwrap()], ..InitOptions::default() };
+    insta::assert_snapshot!("init-bare", rack_text(&bare).unwrap());
+}
+
+#[test]
+fn init_refuses_what_is_no_list_of_hosts() {
+    let refused = |text: &str| {
+        let error = hosts_list(text).map(|nodes| rack_text(&InitOptions { nodes, ..InitOptions::default() }));
+        let error = error.and_then(|text| text).unwrap_err();
+        let source = std::error::Error::source(&error).map(|s| format!(": {s}")).unwrap_or_default();
+        format!("{error}{source}")
+    };
+    assert!(refused("# nothing\n").contains("no hosts"));
+    assert_eq!(refused("a 192.0.2.1\nb 192.0.2.1\n"), "`192.0.2.1` is given twice");
+    assert!(refused("a 192.0.2.1\n\nA_B 192.0.2.2\n").starts_with("line 3"));
+    let clash = InitOptions {
+        nodes: vec!["a=192.0.2.201".parse().unwrap()],
+        pool: vec!["192.0.2.200-192.0.2.219".parse().unwrap()],
+        ..InitOptions::default()
+    };
+    assert!(rack_text(&clash).unwrap_err().to_string().contains("holds 192.0.2.201, the address of node a"));
+    for bad in ["cp1", "cp1=192.0.2.1:boss", "=192.0.2.1", "cp1=", "cp1=[2001:db8::1"] {
+        assert!(bad.parse::<rackwright::cmd::init::InitNode>().is_err(), "{bad}");
+    }
+    let node: rackwright::cmd::init::InitNode = "cp1=2001:db8::1:control-plane,worker".parse().unwrap();
+    assert_eq!((node.address.to_string().as_str(), node.roles.len()), ("2001:db8::1", 2));
 }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use rackwright_proto::name::{NameError, NodeName};
 use rackwright_proto::range::AddressRange;
 
+use crate::rack;
 use crate::rack::model::Role;
 use crate::rack::model::kubernetes::ProxyMode;
 use crate::rack::words::{HostAddress, UserName, WordError};
@@ -63,6 +64,12 @@ pub enum InitError {
     /// Two hosts of one name or address.
     #[error("`{0}` is given twice")]
     Twice(String),
+    /// A cluster, and only workers.
+    #[error("a pool or a proxy mode needs a control plane: give `--node NAME=ADDRESS:control-plane`")]
+    NoControlPlane,
+    /// The parts do not fit together, such as a pool that holds a node. Diagnostics, rendered.
+    #[error("what was asked for makes no valid rack\n{0}")]
+    Invalid(String),
     /// No hosts at all.
     #[error("no hosts: give `--node NAME=ADDRESS`, or a list with one host a line")]
     None,
@@ -125,10 +132,10 @@ fn host_line(words: &[&str]) -> Result<Option<InitNode>, InitError> {
         [first, second, ..] if first.parse::<IpAddr>().is_ok() => (Some(*second), *first),
         [name, address, ..] => (Some(*name), *address),
     };
-    let address: HostAddress = address.parse()?;
-    if address.ip().is_some_and(|ip| ip.is_loopback() || ip.is_multicast() || local_net(ip)) {
+    if address.parse().is_ok_and(|ip: IpAddr| ip.is_loopback() || ip.is_multicast() || local_net(ip)) {
         return Ok(None);
     }
+    let address: HostAddress = address.parse()?;
     let name = match name {
         Some(name) => name.to_ascii_lowercase().parse()?,
         None => name_of(&address)?,
@@ -156,15 +163,22 @@ fn name_of(address: &HostAddress) -> Result<NodeName, InitError> {
 /// The text of a new rack. It parses without errors.
 ///
 /// # Errors
-/// No hosts, or two of one name or address.
+/// No hosts, two of one name or address, a cluster without a control plane, or parts that do not fit together.
 pub fn rack_text(options: &InitOptions) -> Result<String, InitError> {
     distinct(&options.nodes)?;
     let mut out = String::from(HEAD);
     ssh(&mut out, options);
-    nodes(&mut out, &options.nodes);
+    let planes = nodes(&mut out, &options.nodes);
     out.push_str(HOSTS);
-    kubernetes(&mut out, options);
-    Ok(out)
+    match options.mode.is_some() || !options.pool.is_empty() {
+        true if planes == 0 => return Err(InitError::NoControlPlane),
+        true => kubernetes(&mut out, options),
+        false => out.push_str(NO_CLUSTER),
+    }
+    match rack::parse("rack.yaml", &out) {
+        Ok(_) => Ok(out),
+        Err(found) => Err(InitError::Invalid(rack::diagnostic::render("rack.yaml", &out, &found))),
+    }
 }
 
 fn distinct(nodes: &[InitNode]) -> Result<(), InitError> {
@@ -233,12 +247,15 @@ fn ssh(out: &mut String, options: &InitOptions) {
     out.push_str("  # identity: ~/.ssh/id_ed25519\n\n");
 }
 
-fn nodes(out: &mut String, nodes: &[InitNode]) {
+/// Writes the nodes; says how many are control planes. If none was named, the first without a role is one.
+fn nodes(out: &mut String, nodes: &[InitNode]) -> usize {
     out.push_str("nodes:\n");
     let named = nodes.iter().any(|node| node.roles.contains(&Role::ControlPlane));
+    let chosen = if named { None } else { nodes.iter().position(|node| node.roles.is_empty()) };
+    let mut planes = 0;
     for (index, node) in nodes.iter().enumerate() {
-        let first = !named && index == 0 && node.roles.is_empty();
-        let roles = if first { &[Role::ControlPlane][..] } else { &node.roles[..] };
+        let roles = if chosen == Some(index) { &[Role::ControlPlane][..] } else { &node.roles[..] };
+        planes += usize::from(roles.contains(&Role::ControlPlane));
         let words: Vec<&str> = roles.iter().map(|r| role_word(*r)).collect();
         let roles = match words.is_empty() {
             true => String::new(),
@@ -247,6 +264,7 @@ fn nodes(out: &mut String, nodes: &[InitNode]) {
         let (name, address) = (quoted(node.name.as_str()), quoted(&node.address.to_string()));
         let _ = writeln!(out, "  - {{name: {name}, address: {address}{roles}}}");
     }
+    planes
 }
 
 fn role_word(role: Role) -> &'static str {
@@ -257,13 +275,6 @@ fn role_word(role: Role) -> &'static str {
 }
 
 fn kubernetes(out: &mut String, options: &InitOptions) {
-    let cluster = options.mode.is_some() || !options.pool.is_empty();
-    let plane = options.nodes.iter().any(|n| n.roles.contains(&Role::ControlPlane))
-        || options.nodes.first().is_some_and(|n| n.roles.is_empty());
-    if !cluster || !plane {
-        out.push_str(NO_CLUSTER);
-        return;
-    }
     out.push_str("\nkubernetes:\n");
     match options.mode {
         Some(ProxyMode::Ipvs) => out.push_str("  # Without strictARP every node would answer ARP for the pools.\n  proxy: {mode: ipvs, scheduler: rr, strictARP: true}\n"),

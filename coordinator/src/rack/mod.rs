@@ -1,8 +1,8 @@
 //! The rack: `rack.yaml` parsed and validated at the door, all errors at once, each at its place.
 //!
-//! 1. [`tree`]: YAML to a tree that remembers places and raw text.
-//! 2. [`structure`]: the tree against the schema that is generated from [`model`].
-//! 3. [`checks`]: what the schema cannot say, such as pools that overlap.
+//! 1. `tree`: YAML to a tree that remembers places and raw text.
+//! 2. `structure`: the tree against the schema that is generated from [`model`].
+//! 3. `checks`: what the schema cannot say, such as pools that overlap.
 //! 4. [`node`]: the rack with every node's overrides merged.
 
 mod character;
@@ -167,8 +167,10 @@ fn error(place: Place, path: &str, message: impl Into<String>, help: Option<Stri
 /// Odd characters first: they often explain why the text is no YAML.
 fn no_yaml(chars: &[char], fault: tree::Fault) -> Vec<Problem> {
     let odd = character::outside_comments(chars);
-    let line = |at: usize| chars[..at.min(chars.len())].iter().filter(|c| **c == '\n').count();
-    let explained = odd.iter().any(|o| line(o.place.start) == line(fault.place.start));
+    let at = fault.place.start.min(chars.len());
+    let start = chars[..at].iter().rposition(|c| *c == '\n').map_or(0, |newline| newline + 1);
+    let end = chars[at..].iter().position(|c| *c == '\n').map_or(chars.len(), |length| at + length);
+    let explained = odd.iter().any(|o| (start..=end).contains(&o.place.start));
     let mut problems: Vec<Problem> =
         odd.into_iter().map(|o| error(o.place, "", o.message, Some(o.help.to_owned()))).collect();
     if !explained {

@@ -143,3 +143,27 @@ fn every_format_is_known() {
         assert!(known, "{format}");
     }
 }
+
+/// What an editor needs: a dialect, references that resolve, and sections that refuse what they do not know.
+#[test]
+fn the_schema_stands_on_its_own() {
+    let schema: Value = serde_json::from_str(&crate::cmd::schema::schema()).unwrap();
+    assert!(schema["$schema"].as_str().unwrap().contains("2020-12"));
+    visit(&schema, &mut |value| {
+        if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
+            assert!(schema.pointer(reference.strip_prefix('#').unwrap()).is_some(), "{reference}");
+        }
+        if value.get("properties").is_some_and(|p| p.is_object()) && value.get("type").is_some() {
+            assert_eq!(value.get("additionalProperties"), Some(&Value::Bool(false)), "{value:#}");
+        }
+    });
+}
+
+fn visit(value: &Value, see: &mut impl FnMut(&Value)) {
+    see(value);
+    match value {
+        Value::Object(map) => map.values().for_each(|v| visit(v, see)),
+        Value::Array(items) => items.iter().for_each(|v| visit(v, see)),
+        _ => {}
+    }
+}

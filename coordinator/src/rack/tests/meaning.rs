@@ -60,6 +60,18 @@ fn versions_and_modes_keep_their_digits() {
 }
 
 #[test]
+fn versions_have_suffixes_and_a_v() {
+    for (text, printed) in
+        [("v0.13.10", "0.13.10"), ("1.31.0-rc.0", "1.31.0-rc.0"), ("1.30.2+k3s1", "1.30.2+k3s1")]
+    {
+        assert_eq!(text.parse::<Version>().unwrap().to_string(), printed);
+    }
+    for bad in ["", "v", "1", "1.", "1.2.3.4", "1.x", "1.2-", "1.2+", "latest", "+1.2", "1.2 "] {
+        assert!(bad.parse::<Version>().is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn sections_may_be_left_empty() {
     let rack = rack("ssh:\nhosts: ~\nnetwork: null\nkubernetes:");
     assert!(rack.kubernetes().is_none());
@@ -157,6 +169,8 @@ fn no_secret_is_ever_shown() {
     for lines in [
         "ssh: {becomePassword: hunter2}",
         "ssh: {becomePassword: [hunter2]}",
+        "ssh:\n  becomePassword:\n    hunter2: x",
+        "ssh:\n  becomePassword:\n    - env: hunter2",
         "ssh:\n  becomePassword:\n    hunter2",
         "ssh:\n  becomePassword:\n    env: hunter-2",
         "ssh: {password: hunter2, becom: sudo}",
@@ -178,10 +192,43 @@ fn pools_of_a_large_rack_are_checked_in_good_time() {
         .map(|n| format!("{{name: p{n}, addresses: [198.18.{}.{}/29]}}", n / 32, n % 32 * 8))
         .collect();
     let lines = format!(
-        "kubernetes: {{metallb: {{version: 0.16.1, pools: [{}], advertisements: [{{}}]}}}}",
+        "kubernetes: {{metallb: {{version: 0.13.10, pools: [{}], advertisements: [{{}}]}}}}",
         pools.join(", ")
     );
     assert_eq!(said(&with(&lines)), [""; 0]);
+}
+
+#[test]
+fn windows_line_ends_move_nothing() {
+    let text = with("hosts:\n  swap: of\n  sysctls: {a.b: 1, a/b: 2}").replace('\n', "\r\n");
+    let found = parse("rack.yaml", &text).unwrap_err();
+    let places: Vec<(usize, usize, usize)> = found.iter().map(|d| (d.line, d.column, d.end_column)).collect();
+    assert_eq!(places, [(6, 9, 11), (7, 21, 24)]);
+    assert!(found[1].message.contains("two ways of writing"));
+}
+
+#[test]
+fn many_mistakes_are_told_in_bounds() {
+    let lines: String = (0..5000).map(|n| format!("field{n}: 1\n")).collect();
+    let found = parse("rack.yaml", &with(&lines)).unwrap_err();
+    assert_eq!(found.len(), 200);
+    assert!(found[199].message.ends_with("(and 4800 more problems)"));
+}
+
+#[test]
+fn files_that_are_no_racks() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rack.yaml");
+    let load = || crate::rack::load(&path).unwrap_err().to_string();
+    assert!(load().contains("rackwright init"));
+    let write =
+        |bytes: &[u8]| std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), bytes).unwrap();
+    write(b"\xff\xfea\0");
+    assert!(load().contains("UTF-16"));
+    write(b"kind: Rack\nname: \xe9t\xe9\n");
+    assert!(load().contains(":2:7: error: this is not UTF-8"));
+    write(&vec![b'#'; usize::try_from(crate::rack::LARGEST).unwrap() + 1]);
+    assert!(load().contains("larger than 4 MiB"));
 }
 
 proptest! {

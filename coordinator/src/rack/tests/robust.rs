@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::cmd::init::{InitNode, InitOptions, hosts_list, rack_text};
+use crate::cmd::init::{InitError, InitNode, InitOptions, hosts_list, rack_text};
 use crate::rack::diagnostic::render;
 use crate::rack::model::Role;
 use crate::rack::model::kubernetes::ProxyMode;
@@ -115,7 +115,10 @@ proptest! {
 
     #[test]
     fn what_init_writes_parses(options in options()) {
-        let text = rack_text(&options).unwrap();
+        let text = match rack_text(&options) {
+            Err(InitError::NoControlPlane) => return Ok(()),
+            text => text.unwrap(),
+        };
         let (rack, _) = parse("rack.yaml", &text).map_err(|d| TestCaseError::fail(render("rack.yaml", &text, &d)))?;
         prop_assert_eq!(rack.nodes().len(), options.nodes.len());
         for (node, wanted) in rack.nodes().zip(&options.nodes) {
@@ -140,6 +143,9 @@ fn deep_and_wide_texts_are_refused_in_good_time() {
         "- ".repeat(100_000),
         "a:\n ".repeat(50_000),
         "? ".repeat(50_000),
+        "a\u{201c}: [\n".repeat(50_000),
+        (0..50_000).map(|n| format!("x{n}: 1\n")).collect(),
+        "z: 1\n".repeat(50_000),
     ] {
         sound(&text).unwrap();
         assert!(parse("rack.yaml", &text).is_err());
