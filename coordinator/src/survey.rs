@@ -66,6 +66,8 @@ impl NodeError {
 pub struct Session {
     /// Its name.
     pub node: NodeName,
+    /// How to reach it again.
+    pub target: Target,
     connection: Connection,
     agent: Agent<ChannelReader, ChannelWriter>,
     ending: Ending,
@@ -78,7 +80,7 @@ impl Session {
         let channel = connection.agent(agents).await?;
         let ending = channel.ending;
         match Agent::open(channel.reader, channel.writer).await {
-            Ok(agent) => Ok(Self { node: node.clone(), connection, agent, ending }),
+            Ok(agent) => Ok(Self { node: node.clone(), target: target.clone(), connection, agent, ending }),
             Err(source) => Err(failed(source, &ending)),
         }
     }
@@ -119,8 +121,6 @@ fn failed(source: AgentError, ending: &Ending) -> NodeError {
 
 /// One node with what it is asked to be and what it is.
 pub struct Surveyed {
-    /// How to reach it again.
-    pub target: Target,
     /// The open session.
     pub session: Session,
     /// What the rack wants of it.
@@ -169,7 +169,7 @@ impl<'a> Surveyor<'a> {
         wanted.agent_path = self.agent_path(session.basics())?;
         let steps = plan::steps(&wanted, session.basics())?.into_iter().map(|s| s.what).collect();
         let (facts, reading) = observe(&mut session, steps, depth).await?;
-        let mut surveyed = Surveyed { target, session, wanted, facts, reading };
+        let mut surveyed = Surveyed { session, wanted, facts, reading };
         surveyed.complete().await?;
         Ok(surveyed)
     }

@@ -88,7 +88,7 @@ fn proxy(kubernetes: &Kubernetes) -> Option<ProxyWanted> {
         kubernetes::ProxyMode::Iptables => ProxyMode::Iptables,
         kubernetes::ProxyMode::Nftables => ProxyMode::Nftables,
         kubernetes::ProxyMode::Ipvs => {
-            ProxyMode::Ipvs { scheduler: proxy.scheduler.unwrap_or_default().to_string() }
+            ProxyMode::Ipvs { scheduler: proxy.scheduler.unwrap_or_default().as_str().to_owned() }
         }
     };
     Some(ProxyWanted { mode, strict_arp: proxy.strict_arp })
