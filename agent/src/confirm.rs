@@ -1,7 +1,7 @@
 //! Changes that could cut the node off come back on a timer (rule 7 of the design).
 //!
-//! The risky steps of a run are its last ones and stand or fall together. Files under `/etc/sysctl.d` belong to
-//! them when the plan sets a risky sysctl: a value that is undone now must not come back at the next boot.
+//! The risky steps of a run are its last ones and stand or fall together. A file of `/etc/sysctl.d` is as risky as
+//! what it sets, so it is among them: a value that is undone now does not come back at the next boot.
 //!
 //! Whatever was meant to be done after the [`Record::Armed`] of a journal is what has to be undone, so the
 //! journal alone is enough: for the run itself, for its watchdog after the run was killed, for the next run, and
@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use rackwright_proto::event::{Event, Record};
 use rackwright_proto::fault::{Fault, FaultKind};
-use rackwright_proto::kernel::KernelStep;
 use rackwright_proto::l2::Probe;
 use rackwright_proto::name::IfName;
 use rackwright_proto::plan::{Confirm, PlannedStep};
@@ -46,16 +45,7 @@ pub enum Ended {
 
 /// The steps that stand by themselves, and those that are risky together, each in the plan's order.
 pub fn split(steps: &[PlannedStep]) -> (Vec<Indexed<'_>>, Vec<Indexed<'_>>) {
-    let risky_sysctl = steps.iter().any(|s| is_sysctl(&s.step) && s.step.risky());
-    (0..).zip(steps).partition(|(_, s)| !(s.step.risky() || (risky_sysctl && persists_sysctls(&s.step))))
-}
-
-fn is_sysctl(step: &HostStep) -> bool {
-    matches!(step, HostStep::Kernel(KernelStep::Sysctl(_)))
-}
-
-fn persists_sysctls(step: &HostStep) -> bool {
-    matches!(step, HostStep::File(f) if f.path.starts_with("/etc/sysctl.d/") || f.path == "/etc/sysctl.conf")
+    (0..).zip(steps).partition(|(_, s)| !s.step.risky())
 }
 
 /// Carries out the risky steps of a run.
@@ -93,9 +83,9 @@ pub async fn risky(
     }
 }
 
-/// Whether a step that is risky in itself would act.
+/// Whether one of the steps would act.
 async fn changes_something(steps: &[Indexed<'_>], host: &Host) -> bool {
-    for (_, planned) in steps.iter().filter(|(_, s)| s.step.risky()) {
+    for (_, planned) in steps {
         let seen = converge::observe(&planned.step, host).await;
         if seen.is_ok_and(|seen| matches!(planned.step.decide(&seen), Decision::Change { .. })) {
             return true;

@@ -3,6 +3,8 @@
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 
+use crate::kernel::sysctl_is_risky;
+use crate::name::SysctlKey;
 use crate::step::Decision;
 
 /// A path and what shall be there.
@@ -158,7 +160,14 @@ impl FileStep {
         }
     }
 
+    /// Files that configure the network, and those of sysctl.d that would set a risky key at the next boot.
     pub(crate) fn risky(&self) -> bool {
+        if self.path.starts_with("/etc/sysctl.d/") {
+            return match &self.want {
+                FileWant::Content { content: Content::Text(text), .. } => sets_risky_sysctl(text),
+                _ => true,
+            };
+        }
         ["/etc/network/", "/etc/netplan/", "/etc/systemd/network/", "/etc/NetworkManager/", "/etc/ssh/"]
             .iter()
             .any(|dir| self.path.starts_with(dir))
@@ -189,6 +198,11 @@ impl FileStep {
         };
         Some(FileStep { path: self.path.clone(), want })
     }
+}
+
+fn sets_risky_sysctl(text: &str) -> bool {
+    let key = |line: &str| line.split_once('=')?.0.trim().trim_start_matches('-').parse::<SysctlKey>().ok();
+    text.lines().filter_map(key).any(|key| sysctl_is_risky(&key))
 }
 
 impl FileWant {

@@ -201,7 +201,7 @@ pub fn normalised(value: &str) -> String {
 
 /// Whether a wrong value could make the host unreachable: forwarding, reverse path filter and ARP answers.
 pub fn sysctl_is_risky(key: &SysctlKey) -> bool {
-    const LAST: [&str; 9] = [
+    const LAST: [&str; 10] = [
         "ip_forward",
         "forwarding",
         "rp_filter",
@@ -211,6 +211,8 @@ pub fn sysctl_is_risky(key: &SysctlKey) -> bool {
         "disable_ipv6",
         "accept_ra",
         "accept_local",
+        // Harmless by itself, but writing ip_forward resets it, so it must not come before the risky ones.
+        "accept_redirects",
     ];
     let key = key.as_str();
     key.starts_with("net.") && key.rsplit('.').next().is_some_and(|last| LAST.contains(&last))

@@ -22,6 +22,7 @@ pub mod link;
 pub mod memory;
 pub mod name;
 pub mod plan;
+pub mod range;
 pub mod receipt;
 pub mod step;
 pub mod unit;

@@ -1,7 +1,7 @@
 //! Kernel modules: what is loaded, built in, loadable, held back or missing, and modprobe.
 
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rackwright_proto::fault::{Fault, FaultKind};
@@ -59,9 +59,9 @@ pub struct Modules<'a> {
     release: String,
     /// Use counts by name; `None` on a kernel without loadable modules.
     loaded: Option<BTreeMap<String, u32>>,
-    built_in: OnceCell<BTreeSet<String>>,
-    loadable: OnceCell<BTreeSet<String>>,
-    held: OnceCell<BTreeMap<String, (String, u32)>>,
+    built_in: OnceLock<BTreeSet<String>>,
+    loadable: OnceLock<BTreeSet<String>>,
+    held: OnceLock<BTreeMap<String, (String, u32)>>,
 }
 
 impl<'a> Modules<'a> {
@@ -75,9 +75,9 @@ impl<'a> Modules<'a> {
             host,
             release: host.word("/proc/sys/kernel/osrelease").unwrap_or_default(),
             loaded: text.as_deref().map(parse_loaded),
-            built_in: OnceCell::new(),
-            loadable: OnceCell::new(),
-            held: OnceCell::new(),
+            built_in: OnceLock::new(),
+            loadable: OnceLock::new(),
+            held: OnceLock::new(),
         })
     }
 

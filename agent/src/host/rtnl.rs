@@ -47,96 +47,96 @@ impl Host {
             tokio::select! {
                 biased;
                 () = connection => Err(fault(FaultKind::Host, "the kernel closed the connection".into())),
-                network = self.dump(&handle) => network.map_err(|e| fault(FaultKind::Host, chain(&e))),
+                network = dump(self, &handle) => network.map_err(|e| fault(FaultKind::Host, chain(&e))),
             }
         };
         tokio::time::timeout(DEADLINE, work).await.unwrap_or_else(|_| {
             Err(fault(FaultKind::Deadline, format!("no answer within {} s", DEADLINE.as_secs())))
         })
     }
+}
 
-    async fn dump(&self, handle: &Handle) -> Result<Network, rtnetlink::Error> {
-        // The kernel runs one dump at a time on a socket. Statistics are the larger half of a link: not asked.
-        let skip = vec![LinkExtentMask::SkipStats];
-        let links = handle.link().get().set_filter_mask(AddressFamily::Unspec, skip).execute();
-        let links = collect(links).await?;
-        let names: Names = links.iter().filter_map(|m| Some((m.header.index, name_of(m)?))).collect();
-        let mut network = Network { arp_all: self.arp_all(), ..Network::default() };
-        network.links = links.iter().filter_map(|message| self.link(message, &names)).collect();
-        network.links.sort_by_key(|link| link.index);
-        for message in collect(handle.address().get().execute()).await? {
-            let link = network.links.binary_search_by_key(&message.header.index, |link| link.index);
-            if let (Ok(at), Some(address)) = (link, address(&message)) {
-                network.links[at].addresses.push(address);
-            }
-        }
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let mut ask = RouteMessage::default();
-            ask.header.address_family = family;
-            let messages = collect(handle.route().get(ask).execute()).await?;
-            network.routes.extend(messages.iter().flat_map(|message| routes(message, &names)));
-        }
-        let neighbours = collect(handle.neighbours().get().execute()).await?;
-        network.neighbours = neighbours.iter().filter_map(|message| neighbour(message, &names)).collect();
-        Ok(network)
-    }
-
-    /// The values of `conf/all`, which every link's own combine with.
-    fn arp_all(&self) -> LinkArp {
-        let value = |key: &str| {
-            self.word(format!("/proc/sys/net/ipv4/conf/all/{key}")).and_then(|v| v.parse().ok()).unwrap_or(0)
-        };
-        LinkArp {
-            arp_ignore: value("arp_ignore"),
-            arp_announce: value("arp_announce"),
-            rp_filter: value("rp_filter"),
-            proxy_arp: value("proxy_arp"),
+async fn dump(host: &Host, handle: &Handle) -> Result<Network, rtnetlink::Error> {
+    // The kernel runs one dump at a time on a socket. Statistics are the larger half of a link: not asked.
+    let skip = vec![LinkExtentMask::SkipStats];
+    let links = handle.link().get().set_filter_mask(AddressFamily::Unspec, skip).execute();
+    let links = collect(links).await?;
+    let names: Names = links.iter().filter_map(|m| Some((m.header.index, name_of(m)?))).collect();
+    let mut network = Network { arp_all: arp_all(host), ..Network::default() };
+    network.links = links.iter().filter_map(|message| link(host, message, &names)).collect();
+    network.links.sort_by_key(|link| link.index);
+    for message in collect(handle.address().get().execute()).await? {
+        let link = network.links.binary_search_by_key(&message.header.index, |link| link.index);
+        if let (Ok(at), Some(address)) = (link, address(&message)) {
+            network.links[at].addresses.push(address);
         }
     }
-
-    fn link(&self, message: &LinkMessage, names: &Names) -> Option<Link> {
-        let flags = message.header.flags;
-        let mut link = Link {
-            name: name_of(message)?,
-            index: message.header.index,
-            kind: LinkKind::Other,
-            info_kind: String::new(),
-            mac: None,
-            mtu: 0,
-            up: flags.contains(LinkFlags::Up),
-            carrier: flags.contains(LinkFlags::LowerUp),
-            broadcast: flags.contains(LinkFlags::Broadcast),
-            noarp: flags.contains(LinkFlags::Noarp),
-            master: None,
-            parent: None,
-            vlan: None,
-            bond_mode: None,
-            addresses: Vec::new(),
-            arp: LinkArp::default(),
-        };
-        message.attributes.iter().for_each(|attribute| fill(&mut link, attribute, names));
-        link.kind = self.kind(&link, message.header.link_layer_type);
-        let elsewhere = message.attributes.iter().any(|a| matches!(a, LinkAttribute::LinkNetNsId(_)));
-        // The index below a link of another namespace, or the peer's of a veth, says nothing here.
-        if link.kind != LinkKind::Vlan || elsewhere {
-            link.parent = None;
-        }
-        Some(link)
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut ask = RouteMessage::default();
+        ask.header.address_family = family;
+        let messages = collect(handle.route().get(ask).execute()).await?;
+        network.routes.extend(messages.iter().flat_map(|message| routes(message, &names)));
     }
+    let neighbours = collect(handle.neighbours().get().execute()).await?;
+    network.neighbours = neighbours.iter().filter_map(|message| neighbour(message, &names)).collect();
+    Ok(network)
+}
 
-    fn kind(&self, link: &Link, layer: LinkLayerType) -> LinkKind {
-        let wireless =
-            |file: &str| self.path(format!("/sys/class/net/{}/{file}", link.name)).symlink_metadata().is_ok();
-        match (layer, link.info_kind.as_str()) {
-            (LinkLayerType::Loopback, _) => LinkKind::Loopback,
-            (_, "vlan") => LinkKind::Vlan,
-            (_, "bond") => LinkKind::Bond,
-            (_, "bridge") => LinkKind::Bridge,
-            (_, "veth") => LinkKind::Veth,
-            (LinkLayerType::Ether, "") if wireless("wireless") || wireless("phy80211") => LinkKind::Wireless,
-            (LinkLayerType::Ether, "") => LinkKind::Physical,
-            _ => LinkKind::Other,
-        }
+/// The values of `conf/all`, which every link's own combine with.
+fn arp_all(host: &Host) -> LinkArp {
+    let value = |key: &str| {
+        host.word(format!("/proc/sys/net/ipv4/conf/all/{key}")).and_then(|v| v.parse().ok()).unwrap_or(0)
+    };
+    LinkArp {
+        arp_ignore: value("arp_ignore"),
+        arp_announce: value("arp_announce"),
+        rp_filter: value("rp_filter"),
+        proxy_arp: value("proxy_arp"),
+    }
+}
+
+fn link(host: &Host, message: &LinkMessage, names: &Names) -> Option<Link> {
+    let flags = message.header.flags;
+    let mut link = Link {
+        name: name_of(message)?,
+        index: message.header.index,
+        kind: LinkKind::Other,
+        info_kind: String::new(),
+        mac: None,
+        mtu: 0,
+        up: flags.contains(LinkFlags::Up),
+        carrier: flags.contains(LinkFlags::LowerUp),
+        broadcast: flags.contains(LinkFlags::Broadcast),
+        noarp: flags.contains(LinkFlags::Noarp),
+        master: None,
+        parent: None,
+        vlan: None,
+        bond_mode: None,
+        addresses: Vec::new(),
+        arp: LinkArp::default(),
+    };
+    message.attributes.iter().for_each(|attribute| fill(&mut link, attribute, names));
+    link.kind = kind(host, &link, message.header.link_layer_type);
+    let elsewhere = message.attributes.iter().any(|a| matches!(a, LinkAttribute::LinkNetNsId(_)));
+    // The index below a link of another namespace, or the peer's of a veth, says nothing here.
+    if link.kind != LinkKind::Vlan || elsewhere {
+        link.parent = None;
+    }
+    Some(link)
+}
+
+fn kind(host: &Host, link: &Link, layer: LinkLayerType) -> LinkKind {
+    let wireless =
+        |file: &str| host.path(format!("/sys/class/net/{}/{file}", link.name)).symlink_metadata().is_ok();
+    match (layer, link.info_kind.as_str()) {
+        (LinkLayerType::Loopback, _) => LinkKind::Loopback,
+        (_, "vlan") => LinkKind::Vlan,
+        (_, "bond") => LinkKind::Bond,
+        (_, "bridge") => LinkKind::Bridge,
+        (_, "veth") => LinkKind::Veth,
+        (LinkLayerType::Ether, "") if wireless("wireless") || wireless("phy80211") => LinkKind::Wireless,
+        (LinkLayerType::Ether, "") => LinkKind::Physical,
+        _ => LinkKind::Other,
     }
 }
 
@@ -359,7 +359,7 @@ mod tests {
         let names = Names::from([(1, "bond0".to_owned()), (2, "bond0.7".to_owned())]);
         let link = |name: &str, infos, more: Vec<LinkAttribute>| {
             let first = vec![LinkAttribute::IfName(name.into()), LinkAttribute::LinkInfo(infos)];
-            host.link(&message(2, [first, more].concat()), &names).unwrap()
+            super::link(&host, &message(2, [first, more].concat()), &names).unwrap()
         };
         let data = InfoData::Bond(vec![InfoBond::MiiMon(100), InfoBond::Mode(BondMode::Ieee8023Ad)]);
         let bond = link("bond0", vec![LinkInfo::Kind(InfoKind::Bond), LinkInfo::Data(data)], vec![]);

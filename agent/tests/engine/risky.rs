@@ -12,15 +12,15 @@ use serde::de::DeserializeOwned;
 
 use crate::tree::{Tree, file, sysctl, wanted};
 
-pub struct Session {
+pub(crate) struct Session {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
-    pub hello: AgentHello,
+    pub(crate) hello: AgentHello,
 }
 
 impl Session {
-    pub fn open(tree: &Tree) -> Self {
+    pub(crate) fn open(tree: &Tree) -> Self {
         let mut child = tree.agent(&["session"]).stdin(Stdio::piped()).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut magic = vec![0; MAGIC.len()];
@@ -33,16 +33,16 @@ impl Session {
         session
     }
 
-    pub fn send<T: serde::Serialize>(&mut self, message: &T) {
+    pub(crate) fn send<T: serde::Serialize>(&mut self, message: &T) {
         self.input.as_mut().unwrap().write_all(&wire::encode(message).unwrap()).unwrap();
     }
 
-    pub fn hear(&mut self) -> Reply {
+    pub(crate) fn hear(&mut self) -> Reply {
         frame(&mut self.output).expect("the session ended")
     }
 
     /// Listens until a record of the run that is followed pleases.
-    pub fn hear_record(&mut self, pleases: impl Fn(&Record) -> bool) -> Record {
+    pub(crate) fn hear_record(&mut self, pleases: impl Fn(&Record) -> bool) -> Record {
         loop {
             match self.hear() {
                 Reply::Event(event) if pleases(&event.record) => return event.record,
@@ -52,13 +52,13 @@ impl Session {
         }
     }
 
-    pub fn end(mut self) -> i32 {
+    pub(crate) fn end(mut self) -> i32 {
         drop(self.input.take());
         self.child.wait().unwrap().code().unwrap()
     }
 }
 
-pub fn frame<T: DeserializeOwned>(output: &mut impl Read) -> Option<T> {
+pub(crate) fn frame<T: DeserializeOwned>(output: &mut impl Read) -> Option<T> {
     let mut head = [0; 4];
     output.read_exact(&mut head).ok()?;
     let mut body = vec![0; wire::frame_length(head).unwrap()];

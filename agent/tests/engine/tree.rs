@@ -15,13 +15,13 @@ use rackwright_proto::kernel::{KernelStep, SysctlStep};
 use rackwright_proto::plan::{Confirm, NodePlan, PlannedStep, Purpose, Run};
 use rackwright_proto::step::HostStep;
 
-pub struct Tree {
+pub(crate) struct Tree {
     dir: tempfile::TempDir,
-    pub host: Host,
+    pub(crate) host: Host,
 }
 
 impl Tree {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let tree = Self { host: Host::at(dir.path()), dir };
         tree.put("etc/passwd", b"root:x:0:0::/root:/bin/sh\n");
@@ -38,18 +38,18 @@ impl Tree {
         tree
     }
 
-    pub fn at(&self, path: &str) -> PathBuf {
+    pub(crate) fn at(&self, path: &str) -> PathBuf {
         self.dir.path().join(path)
     }
 
-    pub fn put(&self, path: &str, bytes: &[u8]) {
+    pub(crate) fn put(&self, path: &str, bytes: &[u8]) {
         let path = self.at(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
 
     /// The agent's binary on this tree.
-    pub fn agent(&self, args: &[&str]) -> Command {
+    pub(crate) fn agent(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rackwright-agent"));
         command.arg("--root").arg(self.dir.path()).args(args);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -57,7 +57,7 @@ impl Tree {
     }
 
     /// Every file and link but our own state: mode and bytes, or target.
-    pub fn everything(&self) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+    pub(crate) fn everything(&self) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
         let mut found = BTreeMap::new();
         self.collect(self.dir.path(), &mut found);
         found
@@ -82,7 +82,12 @@ impl Tree {
     }
 
     /// A plan from what is there now, as the coordinator would make it.
-    pub async fn plan(&self, id: &str, steps: &[(HostStep, Purpose)], confirm: Option<Confirm>) -> Run {
+    pub(crate) async fn plan(
+        &self,
+        id: &str,
+        steps: &[(HostStep, Purpose)],
+        confirm: Option<Confirm>,
+    ) -> Run {
         let mut planned = Vec::new();
         for (step, purpose) in steps {
             let seen = step::observe(step, &self.host).await.unwrap();
@@ -100,15 +105,15 @@ impl Tree {
     }
 
     /// Plans from now and keeps the plan where a run finds it.
-    pub async fn keep_plan(&self, id: &str, steps: &[(HostStep, Purpose)], confirm: Option<Confirm>) {
+    pub(crate) async fn keep_plan(&self, id: &str, steps: &[(HostStep, Purpose)], confirm: Option<Confirm>) {
         RunDir::create(&self.host, &self.plan(id, steps, confirm).await).unwrap();
     }
 
-    pub fn events(&self, id: &str) -> Vec<Event> {
+    pub(crate) fn events(&self, id: &str) -> Vec<Event> {
         RunDir::of(&self.host, &id.parse().unwrap()).events().unwrap()
     }
 
-    pub fn result(&self, id: &str) -> Option<RunResult> {
+    pub(crate) fn result(&self, id: &str) -> Option<RunResult> {
         match self.events(id).last()?.record {
             Record::Finished { result } => Some(result),
             _ => None,
@@ -116,26 +121,26 @@ impl Tree {
     }
 }
 
-pub fn file(path: &str, text: &str, mode: u32) -> HostStep {
+pub(crate) fn file(path: &str, text: &str, mode: u32) -> HostStep {
     let content = Content::Text(text.into());
     let owner = nix::unistd::geteuid().to_string();
     let group = nix::unistd::getegid().to_string();
     HostStep::File(FileStep { path: path.into(), want: FileWant::Content { content, mode, owner, group } })
 }
 
-pub fn link(path: &str, target: &str) -> HostStep {
+pub(crate) fn link(path: &str, target: &str) -> HostStep {
     HostStep::File(FileStep { path: path.into(), want: FileWant::Link { target: target.into() } })
 }
 
-pub fn absent(path: &str) -> HostStep {
+pub(crate) fn absent(path: &str) -> HostStep {
     HostStep::File(FileStep { path: path.into(), want: FileWant::Absent })
 }
 
-pub fn sysctl(key: &str, value: &str) -> HostStep {
+pub(crate) fn sysctl(key: &str, value: &str) -> HostStep {
     let key = key.parse().unwrap();
     HostStep::Kernel(KernelStep::Sysctl(SysctlStep { key, value: value.into(), after_module: None }))
 }
 
-pub fn wanted(steps: Vec<HostStep>) -> Vec<(HostStep, Purpose)> {
+pub(crate) fn wanted(steps: Vec<HostStep>) -> Vec<(HostStep, Purpose)> {
     steps.into_iter().map(|step| (step, Purpose::Want)).collect()
 }

@@ -1,0 +1,182 @@
+//! The command line. One variant per command; each command has a file of its own in `cmd/`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use rackwright_proto::name::{NodeName, RunId};
+
+/// From bare servers with Linux and SSH to a Kubernetes edge whose external IP answers.
+#[derive(Debug, Parser)]
+#[command(name = "rackwright", version, about, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Say more on standard error; twice for the wire.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// What every exit code means, the same for all commands.
+pub const EXIT_CODES: &str = "Exit codes:
+  0  done, or nothing to do
+  1  something failed, or a node was not reached
+  2  bad usage, or a rack that is not valid
+  3  refused: a finding blocks, a plan is stale, or a host is held by another run
+  4  differences: status found drift, or plan --exit-code found changes
+  5  detached: the work goes on at the hosts; `rackwright attach` listens again";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Observe all nodes and report findings; changes nothing anywhere
+    Check(CheckArgs),
+    /// Show what apply would change, and why
+    Plan(PlanArgs),
+    /// Prepare all nodes: show the plan, ask, apply, verify
+    Apply(ApplyArgs),
+    /// Tell what is in effect on the nodes, and what drifted since
+    Status(CommonArgs),
+    /// Undo what was applied, from the receipts on the nodes
+    Revert(RevertArgs),
+    /// Listen to runs that go on, or went on, after this end went away
+    Attach(AttachArgs),
+    /// Show a node's host key and record it in known_hosts
+    Trust(TrustArgs),
+    /// Write a commented rack.yaml
+    Init(InitArgs),
+    /// Print the JSON Schema of rack.yaml
+    Schema,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What all commands that reach nodes take.
+#[derive(Debug, Args)]
+pub struct CommonArgs {
+    /// The rack
+    #[arg(default_value = "rack.yaml")]
+    pub rack: PathBuf,
+    /// Only this node; may be given several times
+    #[arg(short, long = "node", value_name = "NAME")]
+    pub nodes: Vec<NodeName>,
+    /// Print JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// How many nodes to speak with at once, instead of the rack's limits.parallel
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub parallel: Option<u16>,
+}
+
+/// `rackwright check`
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// What all commands take.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// List what passed, too
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `rackwright plan`
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// What all commands take.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Save the plan here, for `rackwright apply FILE`
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// End with 4 when there are changes
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// `rackwright apply`
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// What all commands take; RACK may also be a plan that `plan -o` saved.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// `rackwright revert`
+#[derive(Debug, Args)]
+pub struct RevertArgs {
+    /// What all commands take.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// `rackwright attach`
+#[derive(Debug, Args)]
+pub struct AttachArgs {
+    /// What all commands take.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// This run; without it the one in progress, else the last
+    #[arg(long, value_name = "ID")]
+    pub run: Option<RunId>,
+}
+
+/// `rackwright trust`
+#[derive(Debug, Args)]
+pub struct TrustArgs {
+    /// The node
+    pub node: NodeName,
+    /// The rack
+    #[arg(default_value = "rack.yaml")]
+    pub rack: PathBuf,
+    /// The machine was replaced: forget its old key
+    #[arg(long)]
+    pub replace: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// `rackwright init`
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// A node: NAME=ADDRESS[:ROLE[,ROLE]]; may be given several times
+    #[arg(long = "node", value_name = "NODE")]
+    pub nodes: Vec<String>,
+    /// A list of hosts, one per line: `NAME ADDRESS`, `ADDRESS`, or as in /etc/hosts; `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    pub hosts: Option<PathBuf>,
+    /// The user to log in as
+    #[arg(long, default_value = "root")]
+    pub user: String,
+    /// Become root by sudo
+    #[arg(long)]
+    pub sudo: bool,
+    /// An address pool: a CIDR or FIRST-LAST
+    #[arg(long = "pool", value_name = "RANGE")]
+    pub pools: Vec<String>,
+    /// kube-proxy's mode: iptables, ipvs or nftables
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<String>,
+    /// Write here instead of standard output; an existing file is left alone
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,118 @@
+//! Prepares a host before its first boot: directory, identity, users, defects, scripts.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use crate::cgroup;
+use crate::defect::Defect;
+use crate::error::{Doing, Result};
+use crate::host::{Host, extent};
+use crate::keys;
+use crate::layout::{Layout, Station};
+use crate::netns::station_script;
+use crate::spec::{Kind, Login, Spec};
+use crate::tree::Tree;
+
+/// What all hosts of a rack share.
+pub(crate) struct Shared<'a> {
+    pub(crate) spec: &'a Spec,
+    pub(crate) layout: &'a Layout,
+    pub(crate) base: &'a Path,
+    /// The operator's public key.
+    pub(crate) authorized: &'a str,
+}
+
+/// Makes everything that the host's launcher needs.
+pub(crate) fn prepare(shared: &Shared<'_>, host: &Host, station: &Station) -> Result<()> {
+    for part in ["upper", "work", "root"] {
+        let path = host.dir.join(part);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(&path)
+            .doing(|| format!("create {}", path.display()))?;
+    }
+    let tree = Tree::new(shared.base, host.dir.join("upper"));
+    identity(shared, host, &tree)?;
+    access(shared, &tree)?;
+    for defect in shared.spec.defects_of(&host.name) {
+        for edit in defect.edits() {
+            tree.append(edit.path, edit.append)?;
+        }
+    }
+    scripts(shared, host, station)
+}
+
+/// Hostname, machine-id and SSH host key: each host has its own, unless a clone is ordered.
+fn identity(shared: &Shared<'_>, host: &Host, tree: &Tree<'_>) -> Result<()> {
+    let name = &host.name;
+    tree.put("etc/hostname", &format!("{name}\n"), 0o644)?;
+    tree.put("etc/hosts", &format!("127.0.0.1\tlocalhost\n127.0.1.1\t{name}\n::1\tlocalhost\n"), 0o644)?;
+    tree.put("etc/machine-id", &format!("{}\n", machine_id(shared.spec, name)), 0o444)?;
+    let key = host.dir.join("ssh_host_ed25519_key");
+    keys::generate(&key, name)?;
+    let secret = fs::read_to_string(&key).doing(|| format!("read {}", key.display()))?;
+    tree.put("etc/ssh/ssh_host_ed25519_key", &secret, 0o600)?;
+    tree.put("etc/ssh/ssh_host_ed25519_key.pub", &format!("{}\n", keys::public(&key)?), 0o644)
+}
+
+/// Derived from rack and host, so that it is unique and the same each time the rack is made.
+fn machine_id(spec: &Spec, host: &str) -> String {
+    use sha2::{Digest, Sha256};
+    let cloned = spec.defects_of(host).any(|defect| defect == Defect::DuplicateMachineId);
+    let original = || spec.hosts.iter().find(|other| *other != host);
+    let owner = if cloned { original().map_or(host, String::as_str) } else { host };
+    let digest = Sha256::digest(format!("{}/{owner}", spec.name));
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The operator's key opens `ops` and `root`; what sudo asks of `ops` depends on the rack.
+fn access(shared: &Shared<'_>, tree: &Tree<'_>) -> Result<()> {
+    let line = format!("{}\n", shared.authorized);
+    tree.put("root/.ssh/authorized_keys", &line, 0o600)?;
+    tree.put("home/ops/.ssh/authorized_keys", &line, 0o600)?;
+    if shared.spec.login != Login::SudoPassword {
+        tree.put("etc/sudoers.d/ops", "ops ALL=(ALL:ALL) NOPASSWD: ALL\n", 0o440)?;
+    }
+    Ok(())
+}
+
+fn scripts(shared: &Shared<'_>, host: &Host, station: &Station) -> Result<()> {
+    let groups = cgroup::create(&host.id, extent(host.kind))?;
+    let groups: Vec<String> = groups.iter().map(|group| group.display().to_string()).collect();
+    let environment = format!(
+        "NAME='{}'\nID='{}'\nBASE='{}'\nHOST_GROUPS='{}'\n",
+        host.name,
+        host.id,
+        shared.base.display(),
+        groups.join(" ")
+    );
+    let boot = match host.kind {
+        Kind::Systemd => include_str!("systemd.sh"),
+        Kind::Light => include_str!("light.sh"),
+    };
+    for (file, text) in [
+        ("host.env", environment.as_str()),
+        ("network.sh", &station_script(shared.layout, station)),
+        ("launch.sh", include_str!("launch.sh")),
+        ("boot.sh", boot),
+    ] {
+        let path = host.dir.join(file);
+        fs::write(&path, text).doing(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machine_ids_differ_unless_a_clone_is_ordered() {
+        let spec = Spec::new("lab".parse().unwrap(), 3).defect("w2", Defect::DuplicateMachineId);
+        assert_eq!(machine_id(&spec, "cp1").len(), 32);
+        assert_ne!(machine_id(&spec, "cp1"), machine_id(&spec, "w1"));
+        assert_eq!(machine_id(&spec, "w2"), machine_id(&spec, "cp1"));
+    }
+}

@@ -1,0 +1,358 @@
+//! A rack of hosts: up, in use, down.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Doing, LabError, Result};
+use crate::host::Host;
+use crate::layout::{Layout, lay_out};
+use crate::names::{RACKS, RackName, netns_path};
+use crate::prepare::{Shared, prepare};
+use crate::run::{command, each};
+use crate::spec::{BASTION, Kind, Login, Spec};
+use crate::talk::say;
+use crate::{base, files, keys, limits, need, netns, sweep, sys};
+
+/// Hosts that boot at a time: more only make each other slow.
+const BOOTS_AT_A_TIME: usize = 8;
+const PASSWORD_LIMIT: Duration = Duration::from_secs(30);
+
+/// What the lab remembers of a rack. Taking it down does not depend on it.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct State {
+    spec: Spec,
+    /// The tree below its hosts.
+    base: PathBuf,
+    /// Whether it was ever complete.
+    ready: bool,
+}
+
+/// A rack that stands.
+#[derive(Debug)]
+pub struct Lab {
+    spec: Spec,
+    layout: Layout,
+    /// Whether it goes down with this value.
+    owned: bool,
+}
+
+impl Lab {
+    /// Brings a rack up; it goes down when the value is dropped, unless [`Lab::keep`] is called.
+    /// A rack that stands already with the same spec is taken as it is, its dead hosts booted.
+    pub fn up(spec: Spec) -> Result<Self> {
+        spec.validate()?;
+        need::ensure()?;
+        let base = base::ensure()?;
+        let _lock = lock_cleared(&spec.name)?;
+        let mut lab = Self { layout: lay_out(&spec), spec, owned: false };
+        match read_state(&lab.spec.name) {
+            Some(state) if state.spec == lab.spec => lab.boot_all()?,
+            Some(_) => {
+                let name = &lab.spec.name;
+                let text = format!("rack `{name}` stands with another shape: `cargo lab down {name}` first");
+                return Err(LabError::Refused(text));
+            }
+            None => lab.build(&base)?,
+        }
+        lab.owned = true;
+        Ok(lab)
+    }
+
+    /// A rack that stands, made by somebody else; dropping the value leaves it.
+    pub fn open(name: &RackName) -> Result<Self> {
+        let state = read_state(name).filter(|state| state.ready);
+        let hint = || {
+            LabError::Refused(format!("no rack `{name}` stands: `cargo lab up 3 --name {name}` makes one"))
+        };
+        let spec = state.ok_or_else(hint)?.spec;
+        Ok(Self { layout: lay_out(&spec), spec, owned: false })
+    }
+
+    /// Leaves the rack standing when the value is dropped.
+    pub fn keep(mut self) {
+        self.owned = false;
+    }
+
+    /// Takes the rack down and says so when that fails, which dropping cannot.
+    pub fn down(mut self) -> Result<()> {
+        self.owned = false;
+        sweep::down(&self.spec.name).map(drop)
+    }
+
+    /// What was ordered.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// Addresses, interfaces and segments.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The rack's directory.
+    pub fn dir(&self) -> PathBuf {
+        self.spec.name.dir()
+    }
+
+    /// The rack's file for the coordinator.
+    pub fn rack_yaml(&self) -> PathBuf {
+        self.dir().join("rack.yaml")
+    }
+
+    /// A configuration for `ssh -F`.
+    pub fn ssh_config(&self) -> PathBuf {
+        self.dir().join("ssh_config")
+    }
+
+    /// The private key that opens all hosts.
+    pub fn identity(&self) -> PathBuf {
+        self.dir().join("id_ed25519")
+    }
+
+    /// The hosts' keys.
+    pub fn known_hosts(&self) -> PathBuf {
+        self.dir().join("known_hosts")
+    }
+
+    /// What sudo asks of `ops` under [`Login::SudoPassword`].
+    pub fn sudo_password(&self) -> Result<String> {
+        let path = self.dir().join("sudo-password");
+        fs::read_to_string(&path).doing(|| format!("read {}", path.display()))
+    }
+
+    /// All hosts, the bastion first.
+    pub fn hosts(&self) -> Vec<Host> {
+        self.layout
+            .hosts
+            .iter()
+            .map(|(name, station)| {
+                let inside = self.spec.bastion && name != BASTION;
+                let vantage = if inside { self.spec.name.host(BASTION) } else { self.spec.name.operator() };
+                let (id, dir) = (station.id.clone(), self.dir().join("hosts").join(name));
+                Host {
+                    name: name.clone(),
+                    id,
+                    kind: self.spec.kind,
+                    dir,
+                    address: station.address(),
+                    vantage,
+                }
+            })
+            .collect()
+    }
+
+    /// A host by its name.
+    ///
+    /// # Panics
+    /// When the rack has no such host: the caller named it.
+    pub fn host(&self, name: &str) -> Host {
+        self.find(name).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// A host by a name that somebody typed.
+    pub fn find(&self, name: &str) -> Result<Host> {
+        let hosts = self.hosts();
+        let names = hosts.iter().map(Host::name).collect::<Vec<_>>().join(", ");
+        let missing =
+            || LabError::Refused(format!("no host `{name}` in rack `{}`: it has {names}", self.spec.name));
+        hosts.iter().find(|host| host.name() == name).cloned().ok_or_else(missing)
+    }
+
+    /// A command that will run where the operator sits: in the rack's network, on this machine's files.
+    pub fn op_command(&self, program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {
+        let mut command = command(program);
+        let path = netns_path(&self.spec.name.operator());
+        sys::enter_network(&mut command, &path).doing(|| format!("open {}", path.display()))?;
+        Ok(command)
+    }
+
+    /// `ssh` to a host, from where the operator sits.
+    pub fn ssh(&self, host: &str) -> Result<Command> {
+        let mut ssh = self.op_command("ssh")?;
+        ssh.arg("-F").arg(self.ssh_config()).arg(host);
+        Ok(ssh)
+    }
+
+    fn build(&self, base: &Path) -> Result<()> {
+        let started = Instant::now();
+        let made = self.build_steps(base);
+        if made.is_err() {
+            // The error already carries what the host said; a half rack is of no use to anybody.
+            let _ = sweep::down(&self.spec.name);
+        }
+        made?;
+        let (name, hosts) = (&self.spec.name, self.layout.hosts.len());
+        if self.tells() {
+            say(format_args!("rack `{name}`: {hosts} hosts up in {:.1} s", started.elapsed().as_secs_f64()));
+        }
+        Ok(())
+    }
+
+    /// Racks of tests are quiet: their output would run into each other.
+    fn tells(&self) -> bool {
+        self.spec.name.test_process().is_none()
+    }
+
+    fn build_steps(&self, base: &Path) -> Result<()> {
+        limits::raise_for(self.layout.hosts.len())?;
+        self.write_state(base, false)?;
+        keys::generate(&self.identity(), &format!("operator of {}", self.spec.name))?;
+        netns::run_script(&netns::rack_script(&self.layout), "make the rack's network")?;
+        self.prepare_all(base)?;
+        self.write_operator_files()?;
+        self.boot_all()?;
+        self.set_password()?;
+        self.write_state(base, true)
+    }
+
+    fn prepare_all(&self, base: &Path) -> Result<()> {
+        let authorized = keys::public(&self.identity())?;
+        let shared = Shared { spec: &self.spec, layout: &self.layout, base, authorized: &authorized };
+        let pairs: Vec<_> = self.hosts().into_iter().zip(&self.layout.hosts).collect();
+        each(&pairs, BOOTS_AT_A_TIME, |(host, (_, station))| prepare(&shared, host, station))
+            .into_iter()
+            .collect()
+    }
+
+    fn write_operator_files(&self) -> Result<()> {
+        let mut known = String::new();
+        for host in self.hosts() {
+            let key = keys::public(&host.dir.join("ssh_host_ed25519_key"))?;
+            known.push_str(&keys::known_host(&host.name, host.address, &key));
+        }
+        self.write("known_hosts", &known)?;
+        self.write("ssh_config", &files::ssh_config(&self.spec, &self.layout, &self.dir()))?;
+        self.write("rack.yaml", &files::rack_yaml(&self.spec, &self.layout, &self.dir()))
+    }
+
+    /// The bastion first: the others are reached through it.
+    fn boot_all(&self) -> Result<()> {
+        let hosts = self.hosts();
+        let (bastion, nodes) = hosts.split_at(usize::from(self.spec.bastion));
+        boot(bastion, self.tells())?;
+        boot(nodes, self.tells())
+    }
+
+    /// Random, and only ever on standard input and in a file of root's.
+    fn set_password(&self) -> Result<()> {
+        if self.spec.login != Login::SudoPassword {
+            return Ok(());
+        }
+        let mut bytes = [0; 12];
+        let mut random = File::open("/dev/urandom").doing(|| "open /dev/urandom".to_owned())?;
+        random.read_exact(&mut bytes).doing(|| "read /dev/urandom".to_owned())?;
+        let password: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.write("sudo-password", &password)?;
+        let line = format!("ops:{password}\n");
+        each(&self.hosts(), BOOTS_AT_A_TIME, |host| {
+            let output = host.sh_with("chpasswd", Some(line.as_bytes()), PASSWORD_LIMIT)?;
+            let refused =
+                || LabError::Refused(format!("chpasswd on {}: {}", host.name, output.stderr.trim()));
+            if output.success() { Ok(()) } else { Err(refused()) }
+        })
+        .into_iter()
+        .collect()
+    }
+
+    fn write_state(&self, base: &Path, ready: bool) -> Result<()> {
+        let state = State { spec: self.spec.clone(), base: base.to_owned(), ready };
+        let text = serde_json::to_string_pretty(&state)
+            .map_err(std::io::Error::from)
+            .doing(|| "write state".to_owned())?;
+        self.write("state.json.new", &text)?;
+        let path = self.dir().join("state.json");
+        fs::rename(path.with_extension("json.new"), &path).doing(|| format!("write {}", path.display()))
+    }
+
+    /// Readable by root only: there are keys and passwords among them.
+    fn write(&self, file: &str, text: &str) -> Result<()> {
+        let path = self.dir().join(file);
+        let mut options = OpenOptions::new();
+        let opened = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
+        opened
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .doing(|| format!("write {}", path.display()))
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if self.owned
+            && let Err(error) = sweep::down(&self.spec.name)
+        {
+            say(format_args!("rack `{}` did not go down: {}", self.spec.name, crate::error::chain(&error)));
+        }
+    }
+}
+
+/// Boots hosts side by side; after a first failure no more are begun.
+fn boot(hosts: &[Host], tell: bool) -> Result<()> {
+    let failed = AtomicBool::new(false);
+    let boot_one = |host: &Host| {
+        if failed.load(Ordering::Relaxed) || host.pid().is_some() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let result = host.boot();
+        failed.fetch_or(result.is_err(), Ordering::Relaxed);
+        if result.is_ok() && tell && host.kind == Kind::Systemd {
+            say(format_args!(
+                "{} is up ({}, {:.1} s)",
+                host.name,
+                host.address,
+                started.elapsed().as_secs_f64()
+            ));
+        }
+        result
+    };
+    each(hosts, BOOTS_AT_A_TIME, boot_one).into_iter().collect()
+}
+
+/// Takes the rack's lock, and clears away what an interrupted `up` left.
+fn lock_cleared(name: &RackName) -> Result<Flock<File>> {
+    let taken = lock(name)?;
+    let dir = name.dir();
+    let empty = fs::read_dir(&dir).doing(|| format!("read {}", dir.display()))?.next().is_none();
+    if empty || read_state(name).is_some_and(|state| state.ready) {
+        return Ok(taken);
+    }
+    say(format_args!("rack `{name}` was left half made: making it anew"));
+    sweep::down(name)?;
+    // The directory that was locked is gone.
+    lock(name)
+}
+
+fn read_state(name: &RackName) -> Option<State> {
+    serde_json::from_str(&fs::read_to_string(name.dir().join("state.json")).ok()?).ok()
+}
+
+/// One `up` at a time per rack; the kernel drops the lock with its holder.
+fn lock(name: &RackName) -> Result<Flock<File>> {
+    let dir = name.dir();
+    loop {
+        DirBuilder::new().recursive(true).mode(0o755).create(RACKS).doing(|| format!("create {RACKS}"))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .doing(|| format!("create {}", dir.display()))?;
+        let file = File::open(&dir).doing(|| format!("open {}", dir.display()))?;
+        let busy = || {
+            LabError::Refused(format!("rack `{name}` is being changed by another `cargo lab`: wait for it"))
+        };
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| busy())?;
+        let held = lock.metadata().doing(|| format!("look at {}", dir.display()))?.ino();
+        // `down` may have removed the directory that we locked.
+        if fs::metadata(&dir).is_ok_and(|meta| meta.ino() == held) {
+            return Ok(lock);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What somebody wants a rack to be.
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::defect::Defect;
+use crate::error::{LabError, Result};
+use crate::layout::MOST_IN_24;
+use crate::names::RackName;
+
+/// The name of the host between the operator and the others.
+pub const BASTION: &str = "bastion";
+
+/// How real a host is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// systemd as PID 1, logind, journal, sshd.
+    Systemd,
+    /// Only sshd, in namespaces of its own: for fleets.
+    Light,
+}
+
+/// As whom the rack's file tells to log in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Login {
+    /// User `ops`, who may use sudo without a password.
+    Sudo,
+    /// User `ops`, whom sudo asks for the password that lies in the rack's folder.
+    SudoPassword,
+    /// User `root`.
+    Root,
+}
+
+/// A defect and the host that has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// The host's name.
+    pub host: String,
+    /// What is wrong with it.
+    pub defect: Defect,
+}
+
+/// A rack to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// The rack's name.
+    pub name: RackName,
+    /// The nodes' names; the first is the control plane.
+    pub hosts: Vec<String>,
+    /// How real they are.
+    pub kind: Kind,
+    /// As whom to log in.
+    pub login: Login,
+    /// Number of L2 segments; every host has an interface on each.
+    pub segments: usize,
+    /// Whether the operator reaches the hosts only through a bastion.
+    pub bastion: bool,
+    /// What is wrong, and where.
+    pub defects: Vec<Order>,
+}
+
+impl Spec {
+    /// A rack of `count` healthy hosts: `cp1`, `w1`, `w2`, …
+    pub fn new(name: RackName, count: usize) -> Self {
+        let hosts =
+            (0..count).map(|index| if index == 0 { "cp1".to_owned() } else { format!("w{index}") }).collect();
+        let (kind, login) = (Kind::Systemd, Login::Sudo);
+        Self { name, hosts, kind, login, segments: 1, bastion: false, defects: Vec::new() }
+    }
+
+    /// The same under a name of its own, for a test: several may stand at a time.
+    pub fn test(count: usize) -> Self {
+        Self::new(RackName::of_test(), count)
+    }
+
+    /// Light hosts instead of whole ones.
+    pub fn light(mut self) -> Self {
+        self.kind = Kind::Light;
+        self
+    }
+
+    /// As whom to log in.
+    pub fn login(mut self, login: Login) -> Self {
+        self.login = login;
+        self
+    }
+
+    /// Number of L2 segments.
+    pub fn segments(mut self, count: usize) -> Self {
+        self.segments = count;
+        self
+    }
+
+    /// Puts the hosts behind a bastion.
+    pub fn bastion(mut self) -> Self {
+        self.bastion = true;
+        self
+    }
+
+    /// Orders a defect.
+    pub fn defect(mut self, host: &str, defect: Defect) -> Self {
+        self.defects.push(Order { host: host.to_owned(), defect });
+        self
+    }
+
+    /// Every host to boot: the bastion first, then the nodes.
+    pub fn all_hosts(&self) -> Vec<&str> {
+        let bastion = self.bastion.then_some(BASTION);
+        bastion.into_iter().chain(self.hosts.iter().map(String::as_str)).collect()
+    }
+
+    /// What is wrong with a host.
+    pub fn defects_of(&self, host: &str) -> impl Iterator<Item = Defect> {
+        self.defects.iter().filter(move |order| order.host == host).map(|order| order.defect)
+    }
+
+    /// Whether some host has this defect.
+    pub fn has(&self, defect: Defect) -> bool {
+        self.defects.iter().any(|order| order.defect == defect)
+    }
+
+    /// Refuses what cannot be built.
+    pub fn validate(&self) -> Result<()> {
+        let most = if self.bastion { 2 } else { 3 };
+        let refuse = |text: String| Err(LabError::Refused(text));
+        if self.hosts.is_empty() || self.hosts.len() > 2000 {
+            return refuse(format!("a rack has 1 to 2000 hosts, not {}", self.hosts.len()));
+        }
+        if !(1..=most).contains(&self.segments) {
+            return refuse(format!("this rack can have 1 to {most} segments, not {}", self.segments));
+        }
+        if self.segments > 1 && self.hosts.len() > MOST_IN_24 {
+            return refuse(format!("more than {MOST_IN_24} hosts have room on one segment only"));
+        }
+        if let Some(order) =
+            self.defects.iter().find(|order| !self.all_hosts().contains(&order.host.as_str()))
+        {
+            return refuse(format!(
+                "no host `{}` to be defective: there are {}",
+                order.host,
+                self.hosts.join(", ")
+            ));
+        }
+        if self.has(Defect::DuplicateMachineId) && self.hosts.len() < 2 {
+            return refuse(
+                "one host alone cannot have another's machine-id: order at least two hosts".to_owned(),
+            );
+        }
+        Ok(())
+    }
+}
