@@ -38,12 +38,12 @@ pub async fn execute(host: &Host, id: &RunId) -> Result<RunResult, ExecuteError>
     let dir = RunDir::of(host, id);
     let run = dir.plan()?;
     let lock = Lock::take(host, id, &run.operator, PATIENCE).await.map_err(ExecuteError::Lock)?;
-    let mut book = close_dead_runs(host, &lock).await?.book;
+    let Closed { mut book, runs: dead } = close_dead_runs(host, &lock).await?;
     if !dir.events()?.is_empty() {
         return Err(RunError::Started(id.clone()).into());
     }
     let mut journal = dir.journal()?;
-    let result = carry_out(host, &dir, &run, &mut journal).await?;
+    let result = carry_out(host, &dir, &run, &mut journal, !dead.is_empty()).await?;
     finish(host, &mut book, &dir, &mut journal, result)?;
     Ok(result)
 }
@@ -53,6 +53,7 @@ async fn carry_out(
     dir: &RunDir,
     run: &Run,
     journal: &mut Journal,
+    after_crash: bool,
 ) -> Result<RunResult, ExecuteError> {
     journal.write(Record::Started {
         format: Event::FORMAT,
@@ -61,7 +62,7 @@ async fn carry_out(
         steps: run.plan.steps.len() as u32,
     })?;
     let (safe, risky) = confirm::split(&run.plan.steps);
-    let mut engine = Engine::new(host, journal);
+    let mut engine = Engine::new(host, journal, after_crash);
     for (index, planned) in safe {
         engine.step(index, planned).await?;
     }
