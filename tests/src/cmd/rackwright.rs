@@ -38,7 +38,7 @@ pub(super) fn build() -> Result<PathBuf> {
     let mut cargo = agents::cargo();
     cargo.args(["build", "--quiet", "--package", "rackwright"]);
     must(cargo, "build rackwright", BUILD_LIMIT)?;
-    agents::build()?;
+    agents::build(false)?;
     Ok(agents::checkout().join("target/debug/rackwright"))
 }
 

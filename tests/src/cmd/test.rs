@@ -36,7 +36,7 @@ impl Test {
             sweep::down_dead_tests()?;
         }
         say("building the static agent");
-        let agents = agents::build()?;
+        let agents = agents::build(false)?;
         let skips = std::env::temp_dir().join(format!("rackwright-lab-skips-{}", std::process::id()));
         let mut cargo = agents::cargo();
         cargo.args(["test", "--workspace", "--no-fail-fast"]).args(&self.arguments);
