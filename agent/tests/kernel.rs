@@ -199,7 +199,7 @@ fn sysctls_are_written_and_arp_settings_are_read_per_link() {
             ("net.ipv4.conf.near.arp_ignore", "8"),
             ("net.ipv4.conf.near.rp_filter", "2"),
             ("net.ipv4.conf.far.proxy_arp", "1"),
-            ("net.ipv4.ping_group_range", "1 100"),
+            ("net.ipv4.ip_local_port_range", "32000 60999"),
         ] {
             let step = SysctlStep { key: key.parse().unwrap(), value: value.into(), after_module: None };
             let step = KernelStep::Sysctl(step);

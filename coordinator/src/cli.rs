@@ -66,9 +66,9 @@ pub struct CommonArgs {
     /// Print JSON on standard output
     #[arg(long)]
     pub json: bool,
-    /// How many nodes to speak with at once
-    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub parallel: u16,
+    /// How many nodes to speak with at once, instead of the rack's limits.parallel
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub parallel: Option<u16>,
 }
 
 /// `rackwright check`

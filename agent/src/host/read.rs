@@ -21,7 +21,7 @@ pub(crate) const LARGE: u64 = 16 * 1024 * 1024;
 impl Host {
     /// The bytes of a regular file, at most `limit`; `None` when there is no such file.
     /// A longer file is an error ([`io::ErrorKind::FileTooLarge`]), anything that is no file reads as empty.
-    pub(crate) fn read_file(&self, path: impl AsRef<Path>, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn read_if_there(&self, path: impl AsRef<Path>, limit: u64) -> io::Result<Option<Vec<u8>>> {
         match open(&self.path(path)) {
             Ok(file) => read_bounded(file, limit).map(Some),
             Err(e) if is_absent(&e) => Ok(None),
@@ -31,7 +31,7 @@ impl Host {
 
     /// The same as text, where bytes that are not UTF-8 are replaced.
     pub(crate) fn read_text(&self, path: impl AsRef<Path>, limit: u64) -> io::Result<Option<String>> {
-        Ok(self.read_file(path, limit)?.map(into_text))
+        Ok(self.read_if_there(path, limit)?.map(into_text))
     }
 
     /// The text of a small file without blanks around it; `None` when it is absent, unreadable or blank.
@@ -111,11 +111,11 @@ mod tests {
         let host = Host::at(tree.path());
         nix::unistd::mkfifo(&tree.path().join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         fs::write(tree.path().join("long"), "12345").unwrap();
-        assert_eq!(host.read_file("/pipe", 4).unwrap(), Some(vec![]));
-        assert_eq!(host.read_file("/long", 5).unwrap().unwrap().len(), 5);
-        assert_eq!(host.read_file("/long", 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
-        assert_eq!(host.read_file("/long/below", 4).unwrap(), None);
-        assert_eq!(host.read_file("/absent", 4).unwrap(), None);
+        assert_eq!(host.read_if_there("/pipe", 4).unwrap(), Some(vec![]));
+        assert_eq!(host.read_if_there("/long", 5).unwrap().unwrap().len(), 5);
+        assert_eq!(host.read_if_there("/long", 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(host.read_if_there("/long/below", 4).unwrap(), None);
+        assert_eq!(host.read_if_there("/absent", 4).unwrap(), None);
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Host {
         if let Some(target) = self.link_target("/etc/fstab") {
             return Ok(FileSeen::Link { target: target.to_string_lossy().into_owned() });
         }
-        let Some(bytes) = self.read_file("/etc/fstab", SMALL)? else { return Ok(FileSeen::Absent) };
+        let Some(bytes) = self.read_if_there("/etc/fstab", SMALL)? else { return Ok(FileSeen::Absent) };
         let metadata = self.path("/etc/fstab").symlink_metadata()?;
         if !metadata.is_file() {
             return Ok(FileSeen::Other { what: "no regular file".into() });

@@ -42,7 +42,12 @@ impl Host {
     /// Only at [`rackwright_proto::facts::Depth::Full`]: it runs them.
     pub async fn tools(&self) -> BTreeMap<String, String> {
         let asked = TOOLS.iter().map(|(name, arguments)| async move {
-            Some(((*name).to_owned(), self.tool(self.find_tool(name)?, arguments).await))
+            let path = self.find_tool(name)?;
+            let answer = match self.part_of(name, &path) {
+                Some(whole) => format!("part of {whole} ({path})"),
+                None => self.tool(path, arguments).await,
+            };
+            Some(((*name).to_owned(), answer))
         });
         join_all(asked).await.into_iter().flatten().collect()
     }
@@ -52,6 +57,15 @@ impl Host {
             .iter()
             .map(|directory| format!("{directory}/{name}"))
             .find(|path| self.path(path).is_file())
+    }
+
+    /// The other program that a link leads to: `kubectl` can be k3s, which unpacks itself onto the disk when it is
+    /// run by that name. A check changes nothing, so such a program is only asked by its own name.
+    fn part_of(&self, name: &str, path: &str) -> Option<String> {
+        let real = self.path(path).canonicalize().ok()?;
+        let file = real.file_name()?.to_str()?;
+        let other = |(tool, _): &(&str, _)| *tool == file && *tool != name;
+        TOOLS.iter().any(other).then(|| file.to_owned())
     }
 
     async fn tool(&self, path: String, arguments: &[&str]) -> String {
@@ -114,9 +128,11 @@ mod tests {
             std::fs::write(bin.join(name), text).unwrap();
             std::fs::set_permissions(bin.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
         }
+        std::os::unix::fs::symlink("k0s", bin.join("kubectl")).unwrap();
         let tools = Host::at(tree.path()).tools().await;
+        assert_eq!(tools["kubectl"], "part of k0s (/usr/local/bin/kubectl)");
         assert_eq!(tools["kubelet"], "v1.31.2 (/usr/local/bin/kubelet)");
         assert!(tools["k0s"].starts_with("does not run: "), "{tools:?}");
-        assert_eq!(tools.len(), 2);
+        assert_eq!(tools.len(), 3);
     }
 }

@@ -14,7 +14,7 @@ use super::wanted::Because;
 use super::{look, unseen};
 use crate::findings;
 
-/// Planned steps that act or are to be recorded, and findings for the rest.
+/// Steps that are kept or act, and findings for the rest.
 pub(super) fn wants(
     node: &NodeName,
     steps: Vec<Because<HostStep>>,
@@ -33,7 +33,7 @@ pub(super) fn wants(
         };
         let decision = decide(&step, &seen, &missing);
         found.extend(findings::kernel::decided(node, &step, &seen, &decision, &why));
-        if to_be_planned(&step, &decision, facts) {
+        if matches!(decision, Decision::Keep | Decision::Change { .. }) {
             planned.push(PlannedStep { step, purpose: Purpose::Want, why, seen, decision });
         }
     }
@@ -75,13 +75,8 @@ fn decide(step: &HostStep, seen: &Seen, missing: &BTreeMap<ModuleName, String>) 
 }
 
 /// What is as wanted and known to the ledger as just this step needs no run.
-fn to_be_planned(step: &HostStep, decision: &Decision, facts: &Facts) -> bool {
-    match decision {
-        Decision::Change { .. } => true,
-        Decision::Keep => {
-            let entry = facts.ledger.entries.get(&step.key());
-            !entry.is_some_and(|e| e.step == *step && e.after.is_some())
-        }
-        Decision::Unsupported { .. } | Decision::Refuse { .. } => false,
-    }
+pub(super) fn needs_run(planned: &PlannedStep, facts: &Facts) -> bool {
+    let entry = facts.ledger.entries.get(&planned.step.key());
+    let known = entry.is_some_and(|e| e.step == planned.step && e.after.is_some());
+    !(planned.purpose == Purpose::Want && planned.decision == Decision::Keep && known)
 }

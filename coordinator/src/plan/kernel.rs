@@ -138,7 +138,7 @@ fn merged_sysctls(wanted: &Wanted) -> Result<Vec<Because<SysctlStep>>, Conflicts
     let mut wishes: BTreeMap<SysctlKey, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
     for sysctl in wanted.sysctls.iter().cloned().chain(proxy_sysctls(wanted.proxy.as_ref())) {
         let (key, value) = sysctl.what;
-        wishes.entry(key).or_default().entry(normalised(&value)).or_default().insert(sysctl.why);
+        wishes.entry(one_name(key)).or_default().entry(normalised(&value)).or_default().insert(sysctl.why);
     }
     let conflicts = sysctl_conflicts(&wishes);
     if !conflicts.is_empty() {
@@ -155,30 +155,27 @@ fn merged_sysctls(wanted: &Wanted) -> Result<Vec<Because<SysctlStep>>, Conflicts
 }
 
 fn sysctl_conflicts(wishes: &BTreeMap<SysctlKey, BTreeMap<String, BTreeSet<String>>>) -> Vec<Conflict> {
-    let mut by_meaning: BTreeMap<&str, BTreeMap<&String, BTreeSet<String>>> = BTreeMap::new();
-    for (key, values) in wishes {
-        let meaning = by_meaning.entry(meaning(key)).or_default();
-        for (value, whys) in values {
-            meaning.entry(value).or_default().extend(whys.iter().cloned());
-        }
+    let wish = |(value, whys): (&String, &BTreeSet<String>)| Because::new(value.clone(), joined(whys));
+    let contradicted = wishes.iter().filter(|(_, values)| values.len() > 1);
+    contradicted
+        .map(|(key, values)| Conflict {
+            about: format!("sysctl {key}"),
+            wishes: values.iter().map(wish).collect(),
+        })
+        .collect()
+}
+
+/// Two names of one switch become one.
+fn one_name(key: SysctlKey) -> SysctlKey {
+    match key.as_str() {
+        "net.ipv4.conf.all.forwarding" => sysctl_key("net.ipv4.ip_forward"),
+        _ => key,
     }
-    let conflict = |(key, values): (&str, BTreeMap<&String, BTreeSet<String>>)| Conflict {
-        about: format!("sysctl {key}"),
-        wishes: values.into_iter().map(|(value, whys)| Because::new(value.clone(), joined(&whys))).collect(),
-    };
-    by_meaning.into_iter().filter(|(_, values)| values.len() > 1).map(conflict).collect()
 }
 
 /// Whether two keys are names of one switch: `net.ipv4.ip_forward` is `net.ipv4.conf.all.forwarding`.
 pub fn same_switch(a: &SysctlKey, b: &SysctlKey) -> bool {
-    meaning(a) == meaning(b)
-}
-
-fn meaning(key: &SysctlKey) -> &str {
-    match key.as_str() {
-        "net.ipv4.conf.all.forwarding" => "net.ipv4.ip_forward",
-        key => key,
-    }
+    one_name(a.clone()) == one_name(b.clone())
 }
 
 /// Forwarding first: writing it resets other keys of `conf` (ip-sysctl: "its change resets all configuration

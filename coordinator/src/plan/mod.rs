@@ -97,7 +97,8 @@ fn finish(
     undos: Vec<PlannedStep>,
     findings: Vec<Finding>,
 ) -> Planned {
-    let steps = order::arrange(wants, undos);
+    let mut steps = order::arrange(wants, undos);
+    steps.retain(|s| decide::needs_run(s, facts));
     let acts_risky = steps.iter().any(|s| s.step.risky() && matches!(s.decision, Decision::Change { .. }));
     let confirm = acts_risky.then(|| Confirm { within_s: CONFIRM_WITHIN_S, probes: Vec::new() });
     let machine_id = facts.basics.machine_id.clone();

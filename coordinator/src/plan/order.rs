@@ -3,9 +3,10 @@
 //! What could cut the node off comes last, so that all else is done when the timer of rule 7 starts. Within
 //! both halves what lasts comes before what is live: a power cut in between leaves a host that boots right.
 
-use rackwright_proto::kernel::KernelStep;
-use rackwright_proto::plan::PlannedStep;
-use rackwright_proto::step::HostStep;
+use rackwright_proto::kernel::{KernelSeen, KernelStep, SysctlSeen, SysctlStep};
+use rackwright_proto::name::SysctlKey;
+use rackwright_proto::plan::{PlannedStep, Purpose};
+use rackwright_proto::step::{Decision, HostStep, Seen};
 
 use super::kernel::{MODULES_FILE, SYSCTLS_FILE, forwarding_first};
 
@@ -31,8 +32,60 @@ fn rank(step: &HostStep) -> u8 {
 }
 
 /// Wants in their order, then undos in the order given (newest first), risky ones of both after all others.
+/// Last of all, switches whose writing resets other sysctls, and then those sysctls once more.
 pub(super) fn arrange(mut wants: Vec<PlannedStep>, undos: Vec<PlannedStep>) -> Vec<PlannedStep> {
     wants.sort_by_cached_key(|s| place(&s.step));
     let (risky, calm): (Vec<_>, Vec<_>) = wants.into_iter().chain(undos).partition(|s| s.step.risky());
-    calm.into_iter().chain(risky).collect()
+    let (switches, risky): (Vec<_>, Vec<_>) = risky.into_iter().partition(is_switch);
+    let (mut followers, risky): (Vec<_>, Vec<_>) =
+        risky.into_iter().partition(|s| sysctl(s).is_some_and(|s| follows(&s.key).is_some()));
+    let again: Vec<PlannedStep> = followers.iter().filter_map(|s| set_again(s, &switches)).collect();
+    // A wanted one runs before, too, so that its first record tells what was there before the switch.
+    followers.retain(|s| s.purpose == Purpose::Want || !again.iter().any(|a| a.step == s.step));
+    [calm, risky, followers, switches, again].into_iter().flatten().collect()
+}
+
+/// Sysctls whose writing makes the kernel write others (`inet_forward_change`, `addrconf_forward_change` and
+/// `addrconf_disable_change` of Linux).
+const SWITCHES: [&str; 3] =
+    ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net.ipv6.conf.all.disable_ipv6"];
+
+fn is_switch(step: &PlannedStep) -> bool {
+    sysctl(step).is_some_and(|s| SWITCHES.contains(&s.key.as_str()))
+}
+
+fn sysctl(step: &PlannedStep) -> Option<&SysctlStep> {
+    match &step.step {
+        HostStep::Kernel(KernelStep::Sysctl(sysctl)) => Some(sysctl),
+        _ => None,
+    }
+}
+
+/// The switch that resets a sysctl, and whether to the opposite of its own value.
+fn follows(key: &SysctlKey) -> Option<(&'static str, bool)> {
+    let parts: Vec<&str> = key.as_str().split('.').collect();
+    match parts[..] {
+        ["net", "ipv4", "conf", "all", "accept_redirects"] => Some((SWITCHES[0], true)),
+        ["net", "ipv4", "conf", _, "forwarding"] => Some((SWITCHES[0], false)),
+        ["net", "ipv6", "conf", link, "forwarding"] if link != "all" => Some((SWITCHES[1], false)),
+        ["net", "ipv6", "conf", link, "disable_ipv6"] if link != "all" => Some((SWITCHES[2], false)),
+        _ => None,
+    }
+}
+
+/// The same step for after its switch, when that acts and leaves another value; it sees what the switch leaves.
+fn set_again(step: &PlannedStep, switches: &[PlannedStep]) -> Option<PlannedStep> {
+    let (switch, opposite) = follows(&sysctl(step)?.key)?;
+    let acts = |s: &&PlannedStep| matches!(s.decision, Decision::Change { .. });
+    let switch = switches.iter().filter(acts).filter_map(sysctl).find(|s| s.key.as_str() == switch)?;
+    let left = if (switch.value != "0") != opposite { "1" } else { "0" };
+    let seen = Seen::Kernel(KernelSeen::Sysctl(SysctlSeen::Value { value: left.to_owned() }));
+    let decision = step.step.decide(&seen);
+    let differs = matches!(decision, Decision::Change { .. });
+    differs.then(|| PlannedStep {
+        seen,
+        decision,
+        why: format!("{}; {} resets it", step.why, switch.key),
+        ..step.clone()
+    })
 }

@@ -1,7 +1,5 @@
 //! What changed on a node since a plan was saved.
 
-use std::collections::BTreeMap;
-
 use rackwright_proto::facts::Facts;
 use rackwright_proto::plan::{NodePlan, PlannedStep, Purpose};
 use rackwright_proto::step::{Decision, Seen};
@@ -31,21 +29,19 @@ pub fn stale(planned: &NodePlan, fresh: &NodePlan, facts: &Facts) -> Vec<Differe
             now: facts.basics.machine_id.clone(),
         }];
     }
-    let by_key = |plan: &NodePlan| -> BTreeMap<String, PlannedStep> {
-        plan.steps.iter().map(|s| (s.step.key(), s.clone())).collect()
-    };
-    let mut fresh_steps = by_key(fresh);
-    let then = planned.steps.iter().filter_map(|s| {
-        let fresh = fresh_steps.remove(&s.step.key());
-        of_step(s, fresh.as_ref(), facts)
-    });
-    let mut differences: Vec<Difference> = then.collect();
-    let new = fresh.steps.iter().filter(|s| fresh_steps.contains_key(&s.step.key()));
-    differences.extend(new.map(|s| Difference {
+    let mut unmatched: Vec<&PlannedStep> = fresh.steps.iter().collect();
+    let mut differences = Vec::new();
+    for step in &planned.steps {
+        let at = unmatched.iter().position(|f| f.step.key() == step.step.key());
+        let fresh = at.map(|at| unmatched.remove(at));
+        differences.extend(of_step(step, fresh, facts));
+    }
+    let new = |s: &PlannedStep| Difference {
         about: s.step.title(),
         planned: "nothing to do".into(),
         now: intent(s),
-    }));
+    };
+    differences.extend(unmatched.into_iter().map(new));
     differences
 }
 
@@ -55,7 +51,7 @@ fn of_step(planned: &PlannedStep, fresh: Option<&PlannedStep>, facts: &Facts) ->
         planned: planned_words,
         now,
     };
-    let now: Option<Seen> = look(facts, &planned.step).or_else(|| fresh.map(|s| s.seen.clone()));
+    let now: Option<Seen> = fresh.map(|s| s.seen.clone()).or_else(|| look(facts, &planned.step));
     match (now, fresh) {
         (None, _) => Some(difference(words::seen(&planned.seen), "not observed".into())),
         (Some(now), _) if !same(&planned.seen, &now) => {

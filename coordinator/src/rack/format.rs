@@ -68,6 +68,10 @@ macro_rules! formats {
             const NUMBERS_TOO: bool = formats!(@ $($numbers)?);
         })*
 
+        /// All names of formats.
+        #[cfg(test)]
+        pub(super) const NAMES: &[&str] = &[$($name),*];
+
         /// Whether `text` parses as the type behind `format`; a format that is not ours says yes.
         pub(super) fn check(format: &str, text: &str) -> Result<(), WordError> {
             match format {

@@ -1,8 +1,8 @@
 //! The rack: `rack.yaml` parsed and validated at the door, all errors at once, each at its place.
 //!
-//! 1. [`tree`]: YAML to a tree that remembers places and raw text.
-//! 2. [`structure`]: the tree against the schema that is generated from [`model`].
-//! 3. [`checks`]: what the schema cannot say, such as pools that overlap.
+//! 1. `tree`: YAML to a tree that remembers places and raw text.
+//! 2. `structure`: the tree against the schema that is generated from [`model`].
+//! 3. `checks`: what the schema cannot say, such as pools that overlap.
 //! 4. [`node`]: the rack with every node's overrides merged.
 
 mod character;
@@ -133,27 +133,29 @@ fn not_utf8(name: &str, bytes: &[u8]) -> RackErrors {
 /// All errors, and the warnings among them, in the order of the text.
 pub fn parse(_name: &str, text: &str) -> Result<(Rack, Vec<Diagnostic>), Vec<Diagnostic>> {
     let chars: Vec<char> = text.chars().collect();
-    // A byte order mark at the very beginning is allowed (YAML 1.2, 5.2); one space keeps all places.
+    // A byte order mark at the very beginning is allowed (YAML 1.2, 5.2).
     let marked = chars.first() == Some(&'\u{feff}');
     let clean = if marked { &text['\u{feff}'.len_utf8()..] } else { text };
     let shift = usize::from(marked);
-    let problems = match tree::parse(clean) {
-        Err(fault) => no_yaml(&chars[shift..], fault),
-        Ok(tree) => {
-            let outcome = structure::check(&tree, &chars[shift..]);
-            match rack(outcome) {
-                Ok((rack, warnings)) => return Ok((rack, diagnostics(text, moved(warnings, shift)))),
-                Err(problems) => problems,
-            }
-        }
+    let result = match tree::parse(clean) {
+        Err(fault) => Err(no_yaml(&chars[shift..], fault)),
+        Ok(tree) => rack(structure::check(&tree, &chars[shift..])),
     };
-    Err(diagnostics(text, moved(problems, shift)))
+    let told = |problems| diagnostics(text, moved(problems, shift));
+    result.map(|(rack, warnings)| (rack, told(warnings))).map_err(told)
 }
 
+/// Places as they are with the byte order mark, which gets a warning of its own.
 fn moved(mut problems: Vec<Problem>, shift: usize) -> Vec<Problem> {
     for problem in &mut problems {
         problem.place.start += shift;
         problem.place.end += shift;
+    }
+    if shift > 0 {
+        let message = "byte order mark (U+FEFF)".to_owned();
+        let help = Some("delete it, or save as UTF-8 without it; some programs stumble over it".to_owned());
+        let place = Place { start: 0, end: shift };
+        problems.push(Problem { severity: Severity::Warning, place, path: String::new(), message, help });
     }
     problems
 }
@@ -165,9 +167,15 @@ fn error(place: Place, path: &str, message: impl Into<String>, help: Option<Stri
 /// Odd characters first: they often explain why the text is no YAML.
 fn no_yaml(chars: &[char], fault: tree::Fault) -> Vec<Problem> {
     let odd = character::outside_comments(chars);
+    let at = fault.place.start.min(chars.len());
+    let start = chars[..at].iter().rposition(|c| *c == '\n').map_or(0, |newline| newline + 1);
+    let end = chars[at..].iter().position(|c| *c == '\n').map_or(chars.len(), |length| at + length);
+    let explained = odd.iter().any(|o| (start..=end).contains(&o.place.start));
     let mut problems: Vec<Problem> =
         odd.into_iter().map(|o| error(o.place, "", o.message, Some(o.help.to_owned()))).collect();
-    problems.push(error(fault.place, "", fault.message, fault.help));
+    if !explained {
+        problems.push(error(fault.place, "", fault.message, fault.help));
+    }
     problems
 }
 

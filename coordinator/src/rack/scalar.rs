@@ -91,6 +91,12 @@ fn word(text: &str, plain: bool, words: &[&str]) -> Result<Value, WordError> {
     if let (true, Some(false), Some(word)) = (plain, truth(text), negative) {
         return Ok((*word).into());
     }
+    if let [only] = words {
+        return Err(WordError::new(
+            format!("`{text}`, where only `{only}` is known"),
+            format!("write {only}"),
+        ));
+    }
     let message = format!("`{text}` is none of {}", words.join(", "));
     let help = suggest::closest(text, words).map(|w| format!("did you mean `{w}`?"));
     Err(WordError { message, help })

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use rackwright_proto::finding::Severity;
+use rackwright_proto::name::SysctlKey;
 use serde_json::{Map, Value};
 
 use super::diagnostic::Place;
@@ -20,6 +21,9 @@ pub(super) struct Problem {
     pub(super) help: Option<String>,
 }
 
+/// After so many problems, nobody reads the advice.
+const ENOUGH: usize = 500;
+
 /// What the pass found: the rack as JSON (meaningful only without problems), and where everything stood.
 #[derive(Default)]
 pub(super) struct Outcome {
@@ -31,7 +35,8 @@ pub(super) struct Outcome {
 
 /// Compares the tree with the schema.
 pub(super) fn check(root: &Marked, text: &[char]) -> Outcome {
-    let mut walk = Walk { text, outcome: Outcome::default(), secret: None };
+    let newlines = (0..text.len()).filter(|at| text[*at] == '\n').collect();
+    let mut walk = Walk { text, newlines, outcome: Outcome::default(), secret: None };
     let top = Place { start: root.place.start, end: root.place.start + 1 };
     let value = walk.value(root, top, &schema::SCHEMA, "");
     Outcome { value, ..walk.outcome }
@@ -39,20 +44,34 @@ pub(super) fn check(root: &Marked, text: &[char]) -> Outcome {
 
 struct Walk<'a> {
     text: &'a [char],
+    /// Where lines end.
+    newlines: Vec<usize>,
     outcome: Outcome,
-    /// The key of the secret source that is being read: its value is not shown, whatever it is.
-    secret: Option<Place>,
+    /// The key and path of the secret source that is being read: nothing of its value is told, whatever it is.
+    secret: Option<(Place, String)>,
 }
 
 impl Walk<'_> {
     fn problem(&mut self, place: Place, path: &str, message: impl Into<String>, help: Option<String>) {
-        self.outcome.problems.push(Problem {
-            severity: Severity::Error,
-            place: self.secret.unwrap_or(place),
-            path: path.to_owned(),
-            message: message.into(),
-            help,
-        });
+        let problem = match &self.secret {
+            Some((key, path)) => Problem {
+                severity: Severity::Error,
+                place: *key,
+                path: path.clone(),
+                message: "not a way to get a secret".to_owned(),
+                help: Some(
+                    "a secret never stands in a rack: write `prompt`, {env: NAME} or {file: PATH}".to_owned(),
+                ),
+            },
+            None => Problem {
+                severity: Severity::Error,
+                place,
+                path: path.to_owned(),
+                message: message.into(),
+                help,
+            },
+        };
+        self.outcome.problems.push(problem);
     }
 
     /// The value at `path` as JSON; `key` is where errors about a whole section point.
@@ -135,8 +154,7 @@ impl Walk<'_> {
                     kept.push(entry);
                 }
                 Some(first) => {
-                    let before = &self.text[..first.start.min(self.text.len())];
-                    let line = before.iter().filter(|c| **c == '\n').count() + 1;
+                    let line = self.newlines.partition_point(|newline| *newline < first.start) + 1;
                     let message = format!("`{}` is given twice; the first is on line {line}", entry.key);
                     let help = Some("merge the two, or remove one".to_owned());
                     self.problem(entry.key_place, &join(path, &entry.key), message, help);
@@ -161,7 +179,8 @@ impl Walk<'_> {
             .unwrap_or("text");
         let mut map = Map::new();
         for entry in entries {
-            let at = format!("{path}[{}]", entry.key);
+            let key = canonical(keys, &entry.key);
+            let at = format!("{path}[{key}]");
             if self.odd_key(entry, &at) {
                 continue;
             }
@@ -169,7 +188,11 @@ impl Walk<'_> {
                 self.problem(entry.key_place, &at, error.message, error.help);
                 continue;
             }
-            map.insert(entry.key.clone(), self.value(&entry.value, entry.key_place, values, &at));
+            let value = self.value(&entry.value, entry.key_place, values, &at);
+            if map.insert(key, value).is_some() {
+                let message = format!("`{}` is given twice, in two ways of writing", entry.key);
+                self.problem(entry.key_place, &at, message, Some("keep one of them".to_owned()));
+            }
         }
         Value::Object(map)
     }
@@ -187,18 +210,7 @@ impl Walk<'_> {
                         map.insert(name.to_owned(), value);
                     }
                 }
-                None if self.odd_key(entry, &at) => {}
-                None => {
-                    let names: Vec<&str> = schema::fields(object).map(|(name, _)| name).collect();
-                    let siblings: Vec<&str> = entries.iter().map(|e| e.key.as_str()).collect();
-                    let guess = suggest::unknown_field(&entry.key, path, &names, &siblings);
-                    meant.extend(guess.sibling);
-                    let message = match path {
-                        "" => format!("unknown field `{}`", entry.key),
-                        path => format!("unknown field `{}` in {path}", entry.key),
-                    };
-                    self.problem(entry.key_place, &at, message, Some(guess.help));
-                }
+                None => meant.extend(self.unknown(entry, entries, object, path, &at)),
             }
         }
         for name in schema::required(object) {
@@ -214,6 +226,33 @@ impl Walk<'_> {
         Value::Object(map)
     }
 
+    /// Reports a field that the section does not know; the field that was likely meant.
+    fn unknown(
+        &mut self,
+        entry: &Entry,
+        entries: &[&Entry],
+        object: &Map<String, Value>,
+        section: &str,
+        path: &str,
+    ) -> Option<String> {
+        if self.odd_key(entry, path) {
+            return None;
+        }
+        let message = match section {
+            "" => format!("unknown field `{}`", entry.key),
+            section => format!("unknown field `{}` in {section}", entry.key),
+        };
+        if self.outcome.problems.len() > ENOUGH {
+            self.problem(entry.key_place, path, message, None);
+            return None;
+        }
+        let names: Vec<&str> = schema::fields(object).map(|(name, _)| name).collect();
+        let siblings: Vec<&str> = entries.iter().map(|e| e.key.as_str()).collect();
+        let guess = suggest::unknown_field(&entry.key, section, &names, &siblings);
+        self.problem(entry.key_place, path, message, Some(guess.help));
+        guess.sibling
+    }
+
     /// The value of a known field; none when it is left empty and may be.
     fn field(&mut self, entry: &Entry, schema: &Value, required: bool, path: &str) -> Option<Value> {
         if entry.value.is_null() && !required {
@@ -222,7 +261,7 @@ impl Walk<'_> {
         let name = &entry.key;
         let secret = (name.ends_with("Password") || name == "passphrase") && self.secret.is_none();
         if secret {
-            self.secret = Some(entry.key_place);
+            self.secret = Some((entry.key_place, path.to_owned()));
         }
         let value = self.value(&entry.value, entry.key_place, schema, path);
         if secret {
@@ -254,12 +293,6 @@ impl Walk<'_> {
         }
         match super::scalar::read(text, plain, wants) {
             Ok(value) => value,
-            Err(error) if self.secret.is_some() => {
-                let hidden = |t: String| if text.is_empty() { t } else { t.replace(text, "***") };
-                let help = "a secret never stands in a rack: write `prompt`, {env: NAME} or {file: PATH}";
-                self.problem(node.place, path, hidden(error.message), Some(help.to_owned()));
-                Value::Null
-            }
             Err(error) => {
                 self.problem(node.place, path, error.message, error.help);
                 Value::Null
@@ -280,5 +313,13 @@ impl Walk<'_> {
             self.problem(odd.place, path, odd.message, Some(odd.help.to_owned()));
         }
         any
+    }
+}
+
+/// A key in its one form: `net/ipv4/ip_forward` is `net.ipv4.ip_forward`.
+fn canonical(format: &str, key: &str) -> String {
+    match key.parse::<SysctlKey>() {
+        Ok(sysctl) if format == "sysctl-key" => sysctl.to_string(),
+        _ => key.to_owned(),
     }
 }

@@ -100,7 +100,10 @@ fn elsewhere(field: &str, section: &str) -> Option<String> {
 
 /// An IstioOperator that was pasted into the rack, or instead of one.
 fn istio_operator(field: &str, path: &str, siblings: &[&str]) -> Option<String> {
-    let pasted = path.ends_with("istio") && ["spec", "apiVersion", "kind", "metadata"].contains(&field);
+    let pasted = match path {
+        "" => field == "spec" && siblings.contains(&"metadata"),
+        _ => path.ends_with("istio") && ["spec", "apiVersion", "kind", "metadata"].contains(&field),
+    };
     let beside = field == "profile" && siblings.contains(&"spec");
     let advice = "keep the IstioOperator in a file of its own and name it in `kubernetes.istio.file`";
     if beside {

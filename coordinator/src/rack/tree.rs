@@ -197,7 +197,7 @@ fn key_of(marked: Marked) -> Result<(String, Place), Fault> {
 
 fn known_tag(tag: Option<&Tag>, place: Place) -> Result<(), Fault> {
     match tag {
-        Some(tag) if !tag.is_yaml_core_schema() && !(tag.handle == "!" && tag.suffix.is_empty()) => {
+        Some(tag) if !tag.is_yaml_core_schema() && (tag.handle != "!" || !tag.suffix.is_empty()) => {
             Err(fault(
                 place,
                 format!("the tag {tag} means nothing in a rack"),

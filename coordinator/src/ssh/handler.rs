@@ -21,7 +21,7 @@ pub(super) enum Check {
     /// known_hosts.
     Known(HostEntries),
     /// Refuse whatever comes, but report it: for `trust`.
-    Collect(Algorithm),
+    Collect(Vec<Algorithm>),
 }
 
 impl Check {
@@ -43,7 +43,7 @@ impl Check {
             Self::Pin(Pin::Key(key)) => order_algorithms(&[key.algorithm()]),
             Self::Pin(Pin::Fingerprint(_)) => order_algorithms(&[]),
             Self::Known(entries) => entries.algorithms(),
-            Self::Collect(algorithm) => vec![algorithm.clone()],
+            Self::Collect(algorithms) => algorithms.clone(),
         }
     }
 

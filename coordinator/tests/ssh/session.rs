@@ -1,9 +1,10 @@
 //! The agent's exec: found, missing, delivered, noisy, refused, killed.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rackwright::ssh::{Agents, Connection, Exit, Fault};
+use rackwright::ssh::{Agents, Ask, Connection, Dialer, Exit, Fault, Privilege, Question, Secret};
 use ring::digest::{SHA256, digest};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 
@@ -205,4 +206,84 @@ async fn commands_with_input_and_output() {
     let error = connection.exec("yes | head -c 20000000", b"").await.err().unwrap();
     assert!(matches!(*error.fault, Fault::TooMuch { .. }), "{error}");
     connection.close().await;
+}
+
+/// Behaves as sudo does with `-k -S -p PROMPT -- COMMAND`, and logs what it is given.
+const SUDO: &str = r#"#!/bin/sh
+echo "argv: $*" >> DIR/sudo.log
+while test "$1" != --; do test "$1" = -p && prompt=$2; shift; done; shift
+echo "sudo: unable to resolve host w1" >&2
+test -e DIR/nopasswd && exec "$@"
+printf "%s" "$prompt" >&2
+read -r line
+test "$line" = "open sesame" && exec "$@"
+printf "Sorry, try again.\n%s" "$prompt" >&2
+read -r line
+exit 1
+"#;
+
+fn sudo_host() -> Sshd {
+    let server = Sshd::start("ForceCommand PATH=DIR/bin:$PATH; eval \"$SSH_ORIGINAL_COMMAND\"\n");
+    std::fs::create_dir(server.path("bin")).unwrap();
+    let text = SUDO.replace("DIR", server.dir.path().to_str().unwrap());
+    std::fs::write(server.path("bin/sudo"), text).unwrap();
+    run("chmod", &["755", server.path("bin/sudo").to_str().unwrap()]);
+    server
+}
+
+async fn with_password(server: &Sshd, password: &'static str) -> Result<String, String> {
+    let agents = agents(server, STUB, "home");
+    let ask: Ask = Arc::new(move |question| {
+        assert!(matches!(question, Question::Sudo { .. }));
+        Some(Secret::new(password.to_owned()))
+    });
+    let mut target = server.target();
+    target.privilege = Privilege::SudoPassword;
+    let connection = Dialer::new(ask).connect(&target).await.unwrap();
+    let mut channel = connection.agent(&agents).await.map_err(|e| chain(&e))?;
+    channel.writer.write_all(b"hello\n").await.unwrap();
+    channel.writer.shutdown().await.unwrap();
+    let mut text = String::new();
+    channel.reader.read_to_string(&mut text).await.unwrap();
+    Ok(text)
+}
+
+#[tokio::test]
+async fn a_password_goes_to_sudo_only() {
+    let server = sudo_host();
+    let echoed = with_password(&server, "open sesame").await.unwrap();
+    assert!(echoed.ends_with("\nhello\n") && !echoed.contains("sesame"), "{echoed}");
+    let log = std::fs::read_to_string(server.path("sudo.log")).unwrap();
+    assert_eq!(log.lines().count(), 2, "one to deliver, one to run: {log}");
+    assert!(!log.contains("sesame"), "{log}");
+    assert_eq!(std::fs::read_to_string(&files(&server)[0]).unwrap(), STUB);
+}
+
+#[tokio::test]
+async fn a_host_that_asks_for_no_password_is_given_none() {
+    let server = sudo_host();
+    std::fs::write(server.path("nopasswd"), "").unwrap();
+    let echoed = with_password(&server, "open sesame").await.unwrap();
+    assert!(echoed.ends_with("\nhello\n") && !echoed.contains("sesame"), "{echoed}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_given_once() {
+    let server = sudo_host();
+    let text = with_password(&server, "hunter2").await.unwrap_err();
+    assert!(text.contains("sudo does not accept the password") && !text.contains("hunter2"), "{text}");
+}
+
+#[tokio::test]
+async fn sudo_that_is_not_there() {
+    let server = Sshd::start("ForceCommand PATH=DIR/bin; eval \"$SSH_ORIGINAL_COMMAND\"\n");
+    std::fs::create_dir(server.path("bin")).unwrap();
+    for tool in ["sh", "uname"] {
+        std::os::unix::fs::symlink(format!("/bin/{tool}"), server.path("bin").join(tool)).unwrap();
+    }
+    let agents = agents(&server, STUB, "home");
+    let mut target = server.target();
+    target.privilege = Privilege::Sudo;
+    let error = dialer().connect(&target).await.unwrap().agent(&agents).await.err().unwrap();
+    assert!(matches!(*error.fault, Fault::SudoMissing), "{error}");
 }

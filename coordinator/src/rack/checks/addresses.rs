@@ -14,8 +14,9 @@ pub(super) fn check(rack: &Rack, found: &mut Found<'_>) {
     let Some(metallb) = rack.kubernetes().and_then(|k| k.metallb.as_ref()) else { return };
     let ranges = ranges(&metallb.pools);
     overlaps(&ranges, found);
+    let taken = taken(rack);
     for range in &ranges {
-        single_addresses(rack, range, found);
+        single_addresses(&taken, range, found);
         networks(rack, range, found);
         for (index, reserved) in rack.network().reserved.iter().enumerate() {
             if let Some(both) = range.range.intersection(&reserved.range) {
@@ -79,7 +80,7 @@ fn overlaps(ranges: &[Named<'_>], found: &mut Found<'_>) {
     }
 }
 
-/// The first addresses of nodes, jump hosts and gateways that a pool must not hold.
+/// The addresses of nodes, jump hosts and gateways that a pool must not hold.
 fn taken(rack: &Rack) -> Vec<(IpAddr, String)> {
     let mut taken = Vec::new();
     for node in rack.nodes() {
@@ -94,12 +95,12 @@ fn taken(rack: &Rack) -> Vec<(IpAddr, String)> {
     taken
 }
 
-fn single_addresses(rack: &Rack, named: &Named<'_>, found: &mut Found<'_>) {
-    for (ip, whose) in taken(rack) {
-        if named.range.contains(ip) {
+fn single_addresses(taken: &[(IpAddr, String)], named: &Named<'_>, found: &mut Found<'_>) {
+    for (ip, whose) in taken {
+        if named.range.contains(*ip) {
             let message = format!("pool `{}` holds {ip}, {whose}", named.pool);
             let help =
-                AddressRange::new(ip, ip).map_or_else(|e| e.meant(), |hole| without(&named.range, &hole));
+                AddressRange::new(*ip, *ip).map_or_else(|e| e.meant(), |hole| without(&named.range, &hole));
             found.error(&named.path, message, help);
         }
     }

@@ -7,7 +7,7 @@ use crate::rack::model::kubernetes::{
     Advertisement, Dns, Expression, Istio, IstioMethod, Kubernetes, Metallb, Operator, Proxy, ProxyMode,
     Selector,
 };
-use crate::rack::node::Rack;
+use crate::rack::node::{Node, Rack};
 use crate::rack::suggest;
 use crate::rack::words::{Upstream, Version};
 
@@ -26,6 +26,7 @@ pub(super) fn check(rack: &Rack, found: &mut Found<'_>) {
     }
     if let Some(metallb) = &kubernetes.metallb {
         complete(&metallb.version, "kubernetes.metallb.version", found);
+        balancer_version(rack, metallb, found);
         pools(metallb, found);
         advertisements(rack, metallb, found);
     }
@@ -123,6 +124,25 @@ fn forward(rack: &Rack, dns: &Dns, found: &mut Found<'_>) {
             let help = "name a resolver outside the cluster; if you know better, write `allowLoop: true` under `dns`";
             found.error(&path, message, help);
         }
+    }
+}
+
+/// What the wanted version does not know, or does behind one's back.
+fn balancer_version(rack: &Rack, metallb: &Metallb, found: &mut Found<'_>) {
+    let Version { major, minor, .. } = metallb.version;
+    let path = "kubernetes.metallb.version";
+    if (major, minor) < (0, 13) {
+        let message = format!("MetalLB {} knows no IPAddressPool", metallb.version);
+        found.error(path, message, "use 0.13.10 or later");
+    }
+    // kubeadm puts node.kubernetes.io/exclude-from-external-load-balancers on every control plane.
+    if (major, minor) >= (0, 14) && !metallb.pools.is_empty() && rack.nodes().all(Node::is_control_plane) {
+        let message = format!(
+            "MetalLB {} announces nothing from control planes, and there is no other node",
+            metallb.version
+        );
+        let help = "remove kubeadm's label node.kubernetes.io/exclude-from-external-load-balancers from a node, or add a worker";
+        found.warning(path, message, help);
     }
 }
 

@@ -64,19 +64,34 @@ fn ours(path: &str) -> Option<&'static str> {
     }
 }
 
-/// What the cluster's settings will set; a rack that says otherwise would fight with itself.
-fn needed(rack: &Rack) -> Vec<(&'static str, &'static str, &'static str)> {
+/// A sysctl that the cluster's settings will set; a rack that says otherwise would fight with itself.
+struct Needed {
+    key: &'static str,
+    value: &'static str,
+    why: &'static str,
+    /// Whether every cluster needs it; else it depends on the network plugin.
+    always: bool,
+}
+
+fn needed(rack: &Rack) -> Vec<Needed> {
     let Some(kubernetes) = rack.kubernetes() else { return vec![] };
+    let always = |key, value, why| Needed { key, value, why, always: true };
+    let bridge = |key| Needed {
+        key,
+        value: "1",
+        why: "with a bridge as network plugin, services fail between pods of one node without it",
+        always: false,
+    };
     let mut needed = vec![
-        ("net.ipv4.ip_forward", "1", "pods reach nothing beyond their node without it"),
-        ("net.bridge.bridge-nf-call-iptables", "1", "services fail between pods of one node without it"),
-        ("net.bridge.bridge-nf-call-ip6tables", "1", "services fail between pods of one node without it"),
+        always("net.ipv4.ip_forward", "1", "pods reach nothing beyond their node without it"),
+        bridge("net.bridge.bridge-nf-call-iptables"),
+        bridge("net.bridge.bridge-nf-call-ip6tables"),
     ];
     if let Some(proxy) = kubernetes.proxy.as_ref().filter(|p| p.mode == ProxyMode::Ipvs) {
-        needed.push(("net.ipv4.vs.conntrack", "1", "kube-proxy sets it in ipvs mode"));
+        needed.push(always("net.ipv4.vs.conntrack", "1", "kube-proxy sets it in ipvs mode"));
         if proxy.strict_arp {
-            needed.push(("net.ipv4.conf.all.arp_ignore", "1", "strictARP sets it"));
-            needed.push(("net.ipv4.conf.all.arp_announce", "2", "strictARP sets it"));
+            needed.push(always("net.ipv4.conf.all.arp_ignore", "1", "strictARP sets it"));
+            needed.push(always("net.ipv4.conf.all.arp_announce", "2", "strictARP sets it"));
         }
     }
     needed
@@ -90,10 +105,17 @@ fn sysctls<'a>(
 ) {
     let needed = needed(rack);
     for (key, value) in sysctls {
-        let rule = needed.iter().find(|(k, ..)| *k == key.as_str());
-        if let Some((_, wanted, why)) = rule.filter(|(_, wanted, _)| normalised(value.as_str()) != *wanted) {
-            let message = format!("{key} = {value} contradicts `kubernetes`, which needs {wanted}: {why}");
-            found.error(format!("{path}[{key}]"), message, format!("write {wanted}, or remove the line"));
+        let Some(need) = needed.iter().find(|n| n.key == key.as_str()) else { continue };
+        if normalised(value.as_str()) == need.value {
+            continue;
+        }
+        let path = format!("{path}[{key}]");
+        let message =
+            format!("{key} = {value} contradicts `kubernetes`, which needs {}: {}", need.value, need.why);
+        let help = format!("write {}, or remove the line", need.value);
+        match need.always {
+            true => found.error(path, message, help),
+            false => found.warning(path, message, help),
         }
     }
 }

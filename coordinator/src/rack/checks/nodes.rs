@@ -94,7 +94,7 @@ fn becoming(rack: &Rack, found: &mut Found<'_>) {
             let path = if own { format!("nodes[{index}].ssh.user") } else { "ssh.user".to_owned() };
             found.warning(
                 path,
-                format!("`{user}` is not root, and `become` says nothing"),
+                format!("`{user}` is not root and does not become root"),
                 "add `become: sudo`",
             );
             if !own {

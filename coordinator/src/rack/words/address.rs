@@ -32,7 +32,11 @@ impl HostAddress {
 impl FromStr for HostAddress {
     type Err = WordError;
     fn from_str(text: &str) -> Result<Self, WordError> {
-        if let Ok(ip) = text.parse() {
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            if ip.is_unspecified() || ip.is_multicast() || ip.to_canonical() != ip {
+                let help = "write the address that the host answers at, IPv4 as IPv4";
+                return Err(WordError::new(format!("{ip} is no host's address"), help));
+            }
             return Ok(Self::Ip(ip));
         }
         let name = text.to_ascii_lowercase();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{WordError, qualified};
 
-/// A released version: `1.17.5`, `v0.13.10`, `1.30`, `1.31.0-rc.0`.
+/// A released version: `1.17.5`, `v0.13.10`, `1.30`, `1.31.0-rc.0`, `1.30.2+k3s1`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Version {
     /// The first number.
@@ -15,8 +15,8 @@ pub struct Version {
     pub minor: u32,
     /// The third number, where it is given.
     pub patch: Option<u32>,
-    /// What follows a `-`.
-    pub suffix: Option<String>,
+    /// What follows, with its `-` or `+`: `-rc.0`, `+k3s1`.
+    pub suffix: String,
 }
 
 impl FromStr for Version {
@@ -27,11 +27,9 @@ impl FromStr for Version {
             let digits = (1..=6).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
             digits.then(|| part.parse().ok()).flatten().ok_or_else(bad)
         };
-        let (numbers, suffix) = match text.strip_prefix('v').unwrap_or(text).split_once('-') {
-            Some((numbers, suffix)) => (numbers, Some(suffix)),
-            None => (text.strip_prefix('v').unwrap_or(text), None),
-        };
-        if suffix.is_some_and(|s| !qualified(s)) {
+        let bare = text.strip_prefix('v').unwrap_or(text);
+        let (numbers, suffix) = bare.split_at(bare.find(['-', '+']).unwrap_or(bare.len()));
+        if !suffix.is_empty() && !qualified(&suffix[1..]) {
             return Err(bad());
         }
         let parts = numbers.split('.').map(number).collect::<Result<Vec<_>, _>>()?;
@@ -40,7 +38,7 @@ impl FromStr for Version {
             [major, minor, patch] => (major, minor, Some(patch)),
             _ => return Err(bad()),
         };
-        Ok(Self { major, minor, patch, suffix: suffix.map(str::to_owned) })
+        Ok(Self { major, minor, patch, suffix: suffix.to_owned() })
     }
 }
 
@@ -50,7 +48,7 @@ impl fmt::Display for Version {
         if let Some(patch) = self.patch {
             write!(f, ".{patch}")?;
         }
-        self.suffix.iter().try_for_each(|suffix| write!(f, "-{suffix}"))
+        f.write_str(&self.suffix)
     }
 }
 
@@ -130,7 +128,8 @@ impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let milliseconds = self.0.as_millis();
         let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"), (1, "ms")];
-        let (size, unit) = units.into_iter().find(|(size, _)| milliseconds % size == 0).unwrap_or((1, "ms"));
+        let (size, unit) =
+            units.into_iter().find(|(size, _)| milliseconds.is_multiple_of(*size)).unwrap_or((1, "ms"));
         write!(f, "{}{unit}", milliseconds / size)
     }
 }

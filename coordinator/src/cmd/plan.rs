@@ -1,0 +1,130 @@
+//! `rackwright plan`: what apply would change, and why.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::path::Path;
+
+use rackwright_proto::facts::Depth;
+use rackwright_proto::file::sha256_hex;
+use rackwright_proto::finding::Finding;
+use rackwright_proto::l2::{Patience, Probe, Span};
+use rackwright_proto::plan::{NodePlan, Plan};
+use rackwright_proto::wire;
+
+use super::check::{close, probed, problems};
+use super::{Context, blocked, split};
+use crate::cli::PlanArgs;
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::survey::Surveyed;
+use crate::{judge, report, scene};
+
+/// Runs the command.
+pub async fn run(console: Console, args: PlanArgs) -> Exit {
+    let context = match Context::load(console, &args.common.rack, &args.common) {
+        Ok(context) => context,
+        Err(exit) => return exit,
+    };
+    let (mut heard, lost) = split(context.surveyor().survey(&context.nodes(), Depth::Full).await);
+    let plan = whole(&context, &mut heard, true).await;
+    context.say_lost(&lost);
+    let next = match &args.output {
+        Some(file) => format!("rackwright apply {}", file.display()),
+        None => context.command("apply"),
+    };
+    show(&context, &plan, &next);
+    close(heard).await;
+    if let Some(file) = &args.output
+        && let Err(error) = save(file, &plan)
+    {
+        console.say(format_args!("error: save the plan to {}: {error}", file.display()));
+        return Exit::Failed;
+    }
+    let changes = plan.nodes.iter().any(|n| n.changes().next().is_some());
+    match () {
+        () if blocked(&plan.findings) => Exit::Refused,
+        () if !lost.is_empty() => Exit::Failed,
+        () if changes && args.exit_code => Exit::Differences,
+        () => Exit::Done,
+    }
+}
+
+/// The plan for all nodes that were heard from. With `always`, segments are probed even if nothing changes.
+pub async fn whole(context: &Context, heard: &mut [Surveyed], always: bool) -> Plan {
+    let rack = &context.loaded.rack;
+    let mut found = Vec::new();
+    let mut nodes = Vec::new();
+    for one in heard.iter() {
+        // Conflicts were told when the node was surveyed.
+        if let Ok(planned) = crate::plan::node_plan(&one.session.node, &one.wanted, &one.facts) {
+            nodes.push(with_probes(planned.plan, one));
+            found.extend(planned.findings);
+        }
+    }
+    found.extend(judge::facts(rack, heard, &scene::of(rack, heard)));
+    if always || nodes.iter().any(|n: &NodePlan| n.changes().next().is_some()) {
+        found.extend(probed(rack, heard, context.parallel).await);
+    }
+    make(context, nodes, problems(&judge::settle(rack, found)), false)
+}
+
+/// A plan of these parts.
+pub fn make(context: &Context, nodes: Vec<NodePlan>, findings: Vec<Finding>, revert: bool) -> Plan {
+    Plan {
+        format: Plan::FORMAT,
+        build: wire::BUILD.to_owned(),
+        rack_sha256: sha256_hex(context.loaded.text.as_bytes()),
+        rack: absolute(context.rack_name()),
+        revert,
+        nodes,
+        findings,
+    }
+}
+
+/// A saved plan must find its rack from any folder.
+fn absolute(rack: &str) -> String {
+    std::path::absolute(rack).map_or_else(|_| rack.to_owned(), |path| path.display().to_string())
+}
+
+/// A risky plan is confirmed by the gateways that answer before it, too.
+pub fn with_probes(mut plan: NodePlan, surveyed: &Surveyed) -> NodePlan {
+    if let Some(confirm) = &mut plan.confirm {
+        confirm.probes = gateways(surveyed);
+    }
+    plan
+}
+
+fn gateways(surveyed: &Surveyed) -> Vec<Probe> {
+    let mut seen = BTreeSet::new();
+    let defaults = surveyed.facts.network.routes.iter().filter(|r| r.to.prefix_len() == 0);
+    let hops = defaults.filter_map(|r| Some((r.via?, r.link.as_ref()?.parse().ok()?)));
+    hops.filter(|(ip, _)| seen.insert(*ip))
+        .map(|(ip, link)| Probe {
+            link,
+            spans: vec![Span { first: ip, last: ip }],
+            patience: Patience::Quick,
+            as_ourselves: true,
+        })
+        .collect()
+}
+
+/// Shows a plan on standard output: for people, or as the very bytes that `-o` saves.
+pub fn show(context: &Context, plan: &Plan, next: &str) {
+    context.console.data(|out| match context.json {
+        true => out.write_all(&bytes(plan)),
+        false => report::plan::text(out, plan, next, context.view()),
+    });
+}
+
+/// A plan's bytes: equal plans have equal bytes.
+pub fn bytes(plan: &Plan) -> Vec<u8> {
+    // Values of these types always serialise.
+    let mut bytes = serde_json::to_vec_pretty(plan).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes
+}
+
+/// Writes a plan whole or not at all, readable by its owner only: it may hold the content of files.
+fn save(path: &Path, plan: &Plan) -> std::io::Result<()> {
+    crate::atomic::write(path, &bytes(plan), 0o600)
+}

@@ -1,0 +1,220 @@
+//! Carrying out plans on many nodes: start the runs, tell what happens, confirm over new connections, go on
+//! listening when a connection is lost.
+
+use std::time::Duration;
+
+use rackwright_proto::event::{Event, Outcome, Record};
+use rackwright_proto::fault::{Fault, FaultKind};
+use rackwright_proto::name::{NodeName, RunId};
+use rackwright_proto::plan::{NodePlan, Run};
+
+use super::Context;
+use crate::exit::Exit;
+use crate::fleet;
+use crate::report::apply::{NodeOutcome, NodeResult};
+use crate::report::progress::{Now, Progress};
+use crate::ssh::Target;
+use crate::survey::{NodeError, Session, Surveyed};
+
+/// How often a lost connection is made anew before the run is left to itself.
+const REATTACH: u32 = 5;
+/// Between two attempts at that.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// A run's id: UTC time and chance.
+pub fn run_id() -> RunId {
+    let now = jiff::Timestamp::now().strftime("%Y%m%dt%H%M%S").to_string();
+    let chance: String = (0..6).map(|_| fastrand::char('a'..='z')).collect();
+    format!("{now}-{chance}").parse().expect("digits, letters and a dash are a run id")
+}
+
+/// Who asks, for those who find a host held: `user@machine`.
+pub fn operator() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "root".into());
+    let machine = nix::unistd::gethostname().unwrap_or_default();
+    format!("{user}@{}", machine.to_string_lossy())
+}
+
+/// One node's share of a push.
+pub struct Share {
+    /// The node, with its session open.
+    pub surveyed: Surveyed,
+    /// What is to happen there.
+    pub plan: NodePlan,
+}
+
+/// Runs all plans, each on its node, all at once. `None` when the operator broke off: the runs go on.
+pub async fn all(context: &Context, run: &RunId, shares: Vec<Share>) -> Option<Vec<NodeOutcome>> {
+    let progress = context.console.progress(shares.len());
+    let work = fleet::each(context.parallel, shares, |share| one(context, run, share, &progress));
+    let outcomes = tokio::select! {
+        outcomes = work => Some(outcomes),
+        _ = tokio::signal::ctrl_c() => None,
+    };
+    progress.end();
+    outcomes
+}
+
+async fn one(context: &Context, run: &RunId, share: Share, progress: &Progress) -> NodeOutcome {
+    let Share { surveyed: Surveyed { mut session, .. }, plan } = share;
+    let (node, target) = (session.node.clone(), session.target.clone());
+    let request = Run { id: run.clone(), operator: operator(), plan: plan.clone() };
+    if let Err(error) = session.ask(async |agent| agent.run(request).await).await {
+        return NodeOutcome::idle(node, refused(&error));
+    }
+    let mut following = Following { context, target, node, run: run.clone(), plan: Some(plan), progress };
+    following.to_its_end(session, Vec::new()).await
+}
+
+fn refused(error: &NodeError) -> NodeResult {
+    let fault = error.fault();
+    match fault.kind {
+        FaultKind::Locked | FaultKind::Stale => NodeResult::Refused { fault },
+        _ => NodeResult::Failed { fault },
+    }
+}
+
+/// A run that is listened to.
+pub struct Following<'a> {
+    /// What all commands have at hand.
+    pub context: &'a Context,
+    /// How to reach the node again.
+    pub target: Target,
+    /// The node.
+    pub node: NodeName,
+    /// The run.
+    pub run: RunId,
+    /// Its plan, where it is ours: for reasons and the number of steps.
+    pub plan: Option<NodePlan>,
+    /// Where it is told.
+    pub progress: &'a Progress,
+}
+
+impl Following<'_> {
+    /// Listens until the run ends; makes lost connections anew. `events` are those heard before.
+    pub async fn to_its_end(&mut self, session: Session, mut events: Vec<Event>) -> NodeOutcome {
+        let mut session = Some(session);
+        let mut lost = 0;
+        loop {
+            let Some(mut open) = session.take() else {
+                if lost >= REATTACH {
+                    break;
+                }
+                lost += 1;
+                tokio::time::sleep(PAUSE).await;
+                session = self.again(events.len() as u64).await;
+                continue;
+            };
+            match self.listen(&mut open, &mut events).await {
+                Ok(()) => {
+                    open.close().await;
+                    break;
+                }
+                Err(NodeError::Agent { source, .. }) if source.is_lost() => {
+                    self.progress.say(&self.node, "connection lost; the run goes on, connecting again");
+                }
+                Err(error) => return self.failed(&error),
+            }
+        }
+        let outcome = NodeOutcome::from_events(self.node.clone(), &self.run, &events);
+        self.progress.done(&self.node, in_a_word(&outcome.result));
+        outcome
+    }
+
+    fn failed(&self, error: &NodeError) -> NodeOutcome {
+        let fault = error.fault();
+        self.progress.done(&self.node, &fault.to_string());
+        NodeOutcome::idle(self.node.clone(), NodeResult::Failed { fault })
+    }
+
+    async fn again(&self, from_seq: u64) -> Option<Session> {
+        let open = Session::open(&self.context.dialer, &self.context.agents, &self.target, &self.node);
+        let mut session = open.await.ok()?;
+        let run = Some(self.run.clone());
+        session.ask(async |agent| agent.attach(run, from_seq).await).await.ok()?;
+        Some(session)
+    }
+
+    async fn listen(&self, session: &mut Session, events: &mut Vec<Event>) -> Result<(), NodeError> {
+        loop {
+            let next = session.ask(async |agent| agent.next_event().await).await?;
+            let Some(event) = next else { return Ok(()) };
+            self.tell(&event);
+            let confirm = matches!(event.record, Record::AwaitingConfirm);
+            events.push(event);
+            if confirm {
+                self.confirm().await;
+            }
+        }
+    }
+
+    /// Over a new connection: that it can be made is the proof.
+    async fn confirm(&self) {
+        let within = self.plan.as_ref().and_then(|p| p.confirm.as_ref()).map_or(60, |c| c.within_s);
+        let confirmed = tokio::time::timeout(Duration::from_secs(within.into()), async {
+            while let Err(fault) = self.confirm_once().await {
+                self.progress.say(&self.node, &format!("cannot confirm yet: {fault}"));
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
+        if confirmed.await.is_err() {
+            self.progress.say(&self.node, "not confirmed: the node undoes its risky steps by itself");
+        }
+    }
+
+    async fn confirm_once(&self) -> Result<(), Fault> {
+        let open = Session::open(&self.context.dialer, &self.context.agents, &self.target, &self.node);
+        let mut session = open.await.map_err(|e| e.fault())?;
+        let run = self.run.clone();
+        session.ask(async |agent| agent.confirm(run).await).await.map_err(|e| e.fault())?;
+        session.close().await;
+        Ok(())
+    }
+
+    fn tell(&self, event: &Event) {
+        match &event.record {
+            Record::Intent { index, step, .. } => {
+                let steps = self.plan.as_ref().map_or(&[][..], |p| &p.steps);
+                let why = steps.get(*index as usize).map_or("", |s| s.why.as_str());
+                let now = Now { number: *index as usize + 1, of: steps.len(), title: &step.title(), why };
+                self.progress.step(&self.node, now);
+            }
+            Record::Outcome { step, outcome: Outcome::Failed { fault }, .. } => {
+                self.progress.say(&self.node, &format!("{} failed: {}", step.title(), fault.cause));
+            }
+            Record::AwaitingConfirm => {
+                self.progress.say(&self.node, "confirming over a new connection");
+            }
+            Record::RolledBack { why, .. } => {
+                self.progress.say(&self.node, &format!("undid its risky steps: {why}"));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn in_a_word(result: &NodeResult) -> &'static str {
+    match result {
+        NodeResult::Changed { .. } => "changed",
+        NodeResult::Unchanged => "unchanged",
+        NodeResult::Failed { .. } => "failed",
+        NodeResult::NotReached { .. } => "not reached",
+        NodeResult::Refused { .. } => "refused",
+        NodeResult::RolledBack { .. } => "rolled back",
+        NodeResult::Detached { .. } => "goes on without us",
+    }
+}
+
+/// How a command that pushed ends.
+pub fn exit(outcomes: &[NodeOutcome]) -> Exit {
+    let any = |test: fn(&NodeResult) -> bool| outcomes.iter().any(|o| test(&o.result));
+    let failed = |r: &NodeResult| {
+        matches!(r, NodeResult::Failed { .. } | NodeResult::NotReached { .. } | NodeResult::RolledBack { .. })
+    };
+    match () {
+        () if any(failed) => Exit::Failed,
+        () if any(|r| matches!(r, NodeResult::Refused { .. })) => Exit::Refused,
+        () if any(|r| matches!(r, NodeResult::Detached { .. })) => Exit::Detached,
+        () => Exit::Done,
+    }
+}
