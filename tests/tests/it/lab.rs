@@ -76,6 +76,20 @@ fn a_killed_host_is_down_until_it_is_booted() {
 }
 
 #[test]
+fn an_unplugged_host_is_silent_until_it_is_plugged_in() {
+    need_lab!();
+    let lab = Lab::up(Spec::test(2)).unwrap();
+    let answers = || lab.host("cp1").sh("arping -c 1 -w 1 -I eth0 192.0.2.12").unwrap().success();
+    assert!(answers());
+    lab.unplug("w1").unwrap();
+    assert!(!answers());
+    assert_eq!(lab.host("w1").read("systemctl is-system-running").unwrap(), "running");
+    lab.plug("w1").unwrap();
+    let again = || if answers() { Ok(()) } else { Err("no answer".to_owned()) };
+    await_until("w1 answers again", Duration::from_secs(20), again).unwrap();
+}
+
+#[test]
 fn down_leaves_nothing() {
     need_lab!();
     let lab = Lab::up(Spec::test(2).defect("w1", Defect::PoolNeighbour)).unwrap();
