@@ -95,12 +95,7 @@ impl Verdicts {
 
     fn into_findings(self, pool: &PoolInput) -> Vec<Finding> {
         let told = self.0.into_iter().map(|((verdict, who, nodes), ips)| {
-            let spans = range::gather(ips);
-            let count = spans.iter().map(range::count).sum();
-            let which = match count {
-                1 => list(spans.iter().map(range::show)),
-                _ => format!("{} ({})", list(spans.iter().map(range::show)), addresses(count)),
-            };
+            let which = list(range::gather(ips).iter().map(range::show));
             tell(pool, &verdict, &which, &list(who)).on(nodes)
         });
         told.collect()
