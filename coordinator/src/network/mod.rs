@@ -12,6 +12,7 @@ mod holdings;
 mod interface;
 mod names;
 mod neighbours;
+mod owners;
 mod probes;
 mod range;
 mod say;

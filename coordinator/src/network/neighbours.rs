@@ -8,6 +8,7 @@ use rackwright_proto::finding::Finding;
 use rackwright_proto::l2::{Patience, Probe, Probed};
 use rackwright_proto::link::{Link, Mac};
 
+use super::owners::Owners;
 use super::say::{self, Say as _, error, list, pass, warning};
 use super::{NodeInput, arp, names, range};
 
@@ -87,7 +88,7 @@ pub fn judge_neighbours(
 ) -> Vec<Finding> {
     let hearings = hearings(asked, probed);
     let mut findings = Vec::new();
-    let owners = owners(nodes);
+    let owners = Owners::among(nodes);
     for (subnet, places) in subnets(nodes) {
         findings.extend(hearing(&subnet, &places, &hearings));
         findings.extend(places.iter().filter_map(|place| identity(&owners, place, hearings.get(&place.ip)?)));
@@ -158,11 +159,9 @@ fn hearing(subnet: &IpNet, places: &[Place], hearings: &BTreeMap<IpAddr, Hearing
 /// Whether a node's address is answered for by that node, and once.
 fn identity(owners: &Owners, place: &Place, hearing: &Hearing) -> Option<Finding> {
     let (node, ip) = (place.node, place.ip);
-    let is_own = |mac: &Mac| owners.get(mac).is_some_and(|nodes| nodes.contains(node));
-    let seen = format!(
-        "{ip} of {node}: answered by {}",
-        list(hearing.macs.iter().map(|mac| describe(owners, *mac)))
-    );
+    let is_own = |mac: &Mac| owners.of(*mac).any(|owner| owner == node);
+    let seen =
+        format!("{ip} of {node}: answered by {}", list(hearing.macs.iter().map(|mac| owners.describe(*mac))));
     let checked = format!("who answers for {ip}, the address of {node}");
     let foreign = !hearing.macs.iter().all(is_own);
     let only = format!("only {node}{}", place.link.mac.map(|mac| format!(" ({mac})")).unwrap_or_default());
@@ -179,26 +178,6 @@ fn identity(owners: &Owners, place: &Place, hearing: &Hearing) -> Option<Finding
             .fix("bond the two interfaces, give them different subnets, or set arp_ignore to 1"),
     };
     Some(finding.on([node]).checked(checked).observed(seen))
-}
-
-/// Which nodes have a MAC address.
-type Owners<'a> = BTreeMap<Mac, BTreeSet<&'a str>>;
-
-fn owners<'a>(nodes: &'a [NodeInput]) -> Owners<'a> {
-    let mut owners = Owners::new();
-    for node in nodes {
-        for mac in node.network.links.iter().filter_map(|link| link.mac) {
-            owners.entry(mac).or_default().insert(&node.name);
-        }
-    }
-    owners
-}
-
-fn describe(owners: &Owners, mac: Mac) -> String {
-    match owners.get(&mac) {
-        Some(nodes) => format!("{mac} ({})", list(nodes)),
-        None => format!("{mac} (a machine that is not in the rack)"),
-    }
 }
 
 fn not_probed(asked: &BTreeMap<String, Vec<Probe>>, probed: &BTreeMap<String, Vec<Probed>>) -> Vec<Finding> {

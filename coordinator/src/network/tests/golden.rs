@@ -112,6 +112,14 @@ fn claimed_by(served: Option<&str>, macs: &[Mac]) -> Vec<Finding> {
     answered(served, |_, ip| (if taken.contains(&ip) { macs.to_vec() } else { Vec::new() }, Vec::new()))
 }
 
+fn claimed_by_one_not_reached() -> Vec<Finding> {
+    let networks = changed(|_| ());
+    let mut scene = scene(&networks, vec![pool("first", &[("192.0.2.200", "192.0.2.200")])]);
+    scene.pools[0].nodes.push("n3".into());
+    let asked = pool_probes(&scene);
+    judge_pool_probes(&scene, &asked, &answers(&asked, |_, _| (vec![mac(3)], Vec::new())))
+}
+
 fn sought() -> Vec<Finding> {
     let ip = "192.0.2.205".parse::<IpAddr>().unwrap();
     answered(None, |_, asked| {
@@ -250,6 +258,7 @@ fn cases() -> Vec<(&'static str, Vec<Finding>)> {
         ("asked alone", alone()),
         ("a stranger answers", claimed_by(None, &[STRANGER])),
         ("a stranger and a node answer", claimed_by(None, &[mac(1), STRANGER])),
+        ("a node that was not reached answers", claimed_by_one_not_reached()),
         ("a node answers", claimed_by(None, &[mac(1)])),
         ("a node answers for what is not served", claimed_by(Some("192.0.2.205"), &[mac(1)])),
         ("two nodes answer", claimed_by(None, &[mac(1), mac(2)])),

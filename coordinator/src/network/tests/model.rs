@@ -202,3 +202,12 @@ fn addresses_of_services_on_the_ipvs_link_are_nobody_elses() {
     let scene = scene(&networks, vec![pool("first", &[("192.0.2.200", "192.0.2.219")])]);
     assert!(!judge_facts(&scene).iter().any(Finding::blocks));
 }
+
+#[test]
+fn the_zeros_of_loopback_are_nobodys_mac() {
+    let mut networks = [network(1)];
+    networks[0]
+        .links
+        .push(Link { kind: LinkKind::Loopback, ..link("lo", 1, "00:00:00:00:00:00", &["127.0.0.1/8"]) });
+    assert!(!owners::Owners::among(&scene(&networks, Vec::new()).nodes).knows(Mac([0; 6])));
+}
