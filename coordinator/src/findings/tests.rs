@@ -169,9 +169,9 @@ fn a_host_with_every_defect() {
         disk: Disk { total_bytes: 40 << 30, free_bytes: 1 << 30, fsync_us: Some(25_300) },
         listening: vec![listening(6443, Some("nginx")), listening(7946, None), listening(2379, Some("etcd"))],
         firewall: vec![
-            "firewalld: active".into(),
-            "iptables (legacy): 12 rules".into(),
-            "iptables (nf_tables): 3 rules".into(),
+            "nftables: inet firewalld, ip filter".into(),
+            "iptables (legacy): nat, filter".into(),
+            "firewalld: running".into(),
         ],
         leftovers: vec!["/etc/kubernetes/manifests".into(), "link cni0".into()],
         ..FullFacts::default()

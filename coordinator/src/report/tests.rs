@@ -340,3 +340,16 @@ fn progress_without_a_terminal_is_plain_lines() {
         "w1: [3/12] set net.ipv4.ip_forward = 1 (Kubernetes)\nw2: waits for ops@desk\nw1: 12 changes\n"
     );
 }
+
+#[test]
+fn bars_take_the_same_calls_and_end() {
+    for nodes in [2, 64] {
+        let progress = Progress::bars_on(nodes, indicatif::ProgressDrawTarget::hidden());
+        let now = Now { number: 1, of: 1, title: "set x", why: "y" };
+        progress.step(&node("w1"), now);
+        progress.say(&node("w1"), "waits");
+        progress.done(&node("w1"), "1 change");
+        progress.end();
+    }
+    Progress::quiet().say(&node("w1"), "nobody hears");
+}
