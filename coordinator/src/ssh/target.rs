@@ -29,8 +29,8 @@ pub struct Endpoint {
     pub hash_known_hosts: bool,
     /// Name to look up in known_hosts instead of `host` and `port` (OpenSSH's `HostKeyAlias`).
     pub host_key_alias: Option<String>,
-    /// The host's key as the rack states it. It overrides known_hosts.
-    pub pin: Option<Pin>,
+    /// The host's keys as the rack states them. If there are any, known_hosts is not asked.
+    pub pins: Vec<Pin>,
 }
 
 impl Endpoint {
@@ -46,7 +46,7 @@ impl Endpoint {
             known_hosts: Vec::new(),
             hash_known_hosts: false,
             host_key_alias: None,
-            pin: None,
+            pins: Vec::new(),
         }
     }
 }
@@ -151,6 +151,14 @@ impl Pin {
         match self {
             Self::Key(pinned) => pinned.key_data() == key.key_data(),
             Self::Fingerprint(pinned) => *pinned == key.fingerprint(HashAlg::Sha256),
+        }
+    }
+
+    /// The kind of the pinned key; a fingerprint does not tell.
+    pub fn algorithm(&self) -> Option<russh::keys::Algorithm> {
+        match self {
+            Self::Key(key) => Some(key.algorithm()),
+            Self::Fingerprint(_) => None,
         }
     }
 
