@@ -8,7 +8,7 @@ use russh::keys::{Algorithm, HashAlg, PublicKey, PublicKeyOrCertificate};
 use russh::{Channel, ChannelId};
 
 use super::error::Fault;
-use super::known_hosts::{HostEntries, KnownHostsError, Verdict, order_algorithms};
+use super::known_hosts::{HostEntries, KnownHostsError, Verdict, describe, order_algorithms};
 use super::target::{Endpoint, Pin};
 
 /// The most that is kept of what a server says before or instead of a login, in bytes.
@@ -83,11 +83,6 @@ fn verdict(verdict: Verdict, presented: &PublicKeyOrCertificate, trust: &str) ->
             trust: trust.to_owned(),
         },
     })
-}
-
-/// A key as messages name it: kind and fingerprint.
-pub(super) fn describe(key: &PublicKey) -> String {
-    format!("{} {}", key.algorithm(), key.fingerprint(HashAlg::Sha256))
 }
 
 fn now() -> u64 {

@@ -76,6 +76,20 @@ pub struct Target {
     pub deadlines: Deadlines,
 }
 
+impl Target {
+    /// The jump host of this name as a target of its own, with the jump hosts before it: for `rackwright trust`.
+    pub fn jump_host(&self, host: &str) -> Option<Self> {
+        let index = self.jump.iter().position(|hop| hop.host == host)?;
+        Some(Self {
+            node: host.to_owned(),
+            endpoint: self.jump[index].clone(),
+            jump: self.jump[..index].to_vec(),
+            privilege: Privilege::Login,
+            deadlines: self.deadlines,
+        })
+    }
+}
+
 /// How the agent gets root's rights.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Privilege {
