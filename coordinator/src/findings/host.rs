@@ -122,7 +122,7 @@ fn swap_sources(facts: &Facts) -> Vec<String> {
 fn resolver(host: &Host<'_>, facts: &Facts) -> Finding {
     let conf = &facts.machine.resolv_conf;
     let checked = format!("nameservers of {}", if conf.path.is_empty() { "resolv.conf" } else { &conf.path });
-    let check = Check::new("resolver-loop", &[host.node], "", checked, "addresses beyond this host");
+    let check = Check::new("resolver-loop", &[host.node], "", &checked, "addresses beyond this host");
     let is_loopback = |server: &&String| {
         server.split('%').next().is_some_and(|s| s.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback()))
     };
@@ -132,7 +132,8 @@ fn resolver(host: &Host<'_>, facts: &Facts) -> Finding {
             "set resolvConf: /run/systemd/resolve/resolv.conf in kubelet's configuration, or name a real server",
         ),
         None if conf.nameservers.is_empty() => {
-            check.warning("none", "name a DNS server in resolv.conf; pods inherit it")
+            Check::new("resolver-empty", &[host.node], "", checked, "at least one")
+                .warning("none", "name a DNS server in resolv.conf; pods inherit it")
         }
         None => check.pass(conf.nameservers.join(", ")),
     }

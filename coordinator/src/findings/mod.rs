@@ -47,6 +47,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ("not-root", "The agent does not run as root, so nothing can be changed."),
     ("port-in-use", "Another program listens on a port that the node's role needs."),
     ("product-uuid-twice", "Two nodes report the same product_uuid."),
+    ("resolver-empty", "The resolver configuration that pods would inherit names no server."),
     ("resolver-loop", "The resolver that pods would inherit is a loopback address, so DNS would ask itself."),
     ("step-refused", "A step cannot be done until somebody decides."),
     ("step-unsupported", "A host cannot have what a step brings, through no fault of anybody."),

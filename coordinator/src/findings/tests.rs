@@ -187,6 +187,11 @@ fn another_hostname_than_the_node_is_a_warning() {
     let found = host::findings(&cp1(&node), &facts());
     let open: Vec<_> = found.into_iter().filter(|f| f.severity > Severity::Pass).collect();
     insta::assert_snapshot!(golden(&open));
+    let mut mute = facts();
+    mute.machine.resolv_conf.nameservers.clear();
+    let found = host::findings(&cp1(&name("w1")), &mute);
+    assert_eq!(found.iter().filter(|f| f.severity > Severity::Pass).count(), 1);
+    assert!(found.iter().any(|f| f.name == "resolver-empty"));
     let short = host::findings(&cp1(&name("w1")), &{
         let mut facts = facts();
         facts.basics.hostname = "w1.example.org".into();

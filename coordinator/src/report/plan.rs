@@ -26,6 +26,8 @@ pub struct View {
 const DIFF_LINES: usize = 10;
 /// Titles are padded to the longest, up to this many characters.
 const TITLE_WIDTH: usize = 56;
+/// The same for what is there now.
+const FROM_WIDTH: usize = 36;
 
 /// The whole plan, its errors and warnings, and one line of summary. `next` is the command that carries it out.
 /// JSON has no writer of its own: `--json` is the plan itself, the same bytes that `plan -o` saves.
@@ -93,7 +95,7 @@ fn node_group(out: &mut impl Write, group: &[&NodePlan], view: View) -> io::Resu
         plan.steps.iter().filter(|s| view.verbose || s.decision != Decision::Keep).collect();
     let titles: Vec<String> = shown.iter().map(|s| title(s)).collect();
     let width = title_width(titles.iter().map(String::as_str));
-    let from_width = shown.iter().map(|s| ends(s).0.chars().count()).max().unwrap_or(0);
+    let from_width = shown.iter().map(|s| ends(s).0.chars().count()).max().unwrap_or(0).min(FROM_WIDTH);
     for (step, title) in shown.iter().zip(&titles) {
         step_line(out, step, title, (width, from_width), view)?;
     }

@@ -277,3 +277,19 @@ fn units_are_delivered_linked_and_enabled_where_systemd_is() {
     let bare = rackwright_proto::facts::Basics { systemd: false, ..basics() };
     assert_eq!(steps(&wanted, &bare).unwrap(), vec![]);
 }
+
+#[test]
+fn what_the_ledger_tells_is_asked_for_unless_the_rack_still_holds_it() {
+    let wanted = Wanted { swap_off: true, ..Wanted::default() };
+    let mut sim = with_swap("x\n");
+    sim.swap_units.insert("dev-zram0.swap".into());
+    let motd = rackwright_proto::file::FileStep { path: "/etc/motd".into(), want: FileWant::Absent };
+    sim.run(&sim.plan(&Wanted { files: vec![Because::new(motd, "hosts.files")], ..wanted.clone() }).plan);
+    let mut facts = sim.facts(&wanted);
+    facts.seen.clear();
+    let asked = |wanted| -> Vec<String> {
+        crate::plan::unobserved(wanted, &facts).unwrap().iter().map(HostStep::key).collect()
+    };
+    assert_eq!(asked(&wanted), ["file//etc/motd"]);
+    assert_eq!(asked(&Wanted::default()), ["file//etc/motd", "unit/dev-zram0.swap"]);
+}
