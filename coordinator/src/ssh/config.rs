@@ -189,15 +189,8 @@ impl Resolver {
         let host = answer.hostname.clone().unwrap_or_else(|| hop.address.clone());
         let user = hop.user.as_ref().or(answer.user.as_ref()).unwrap_or(&self.local_user);
         let bare = Endpoint::new(host, hop.port.or(answer.port).unwrap_or(22), user.clone());
-        let files = |rack: &[PathBuf], config: &[String], default: &[&str]| -> Vec<PathBuf> {
-            if !rack.is_empty() {
-                return rack.iter().map(|path| self.expand_home(path)).collect();
-            }
-            if config.is_empty() {
-                return default.iter().map(|path| self.expand_home(Path::new(path))).collect();
-            }
-            let given = config.iter().filter(|path| *path != "none" && *path != "/dev/null");
-            given.map(|path| self.expand(path, &bare, &hop.address)).collect()
+        let files = |rack: &[PathBuf], config: &[String], default: &[&str]| {
+            self.files(rack, config, default, |path| self.expand(path, &bare, &hop.address))
         };
         let mut identities = files(&hop.identities, &answer.identities, &DEFAULT_IDENTITIES);
         if hop.identities.is_empty() {
@@ -220,6 +213,24 @@ impl Resolver {
             pins: hop.pins.clone(),
             ..bare
         }
+    }
+
+    /// The rack's files, else the configuration's, else the default ones.
+    fn files(
+        &self,
+        rack: &[PathBuf],
+        config: &[String],
+        default: &[&str],
+        expand: impl Fn(&str) -> PathBuf,
+    ) -> Vec<PathBuf> {
+        if !rack.is_empty() {
+            return rack.iter().map(|path| self.expand_home(path)).collect();
+        }
+        if config.is_empty() {
+            return default.iter().map(|path| self.expand_home(Path::new(path))).collect();
+        }
+        let given = config.iter().filter(|path| *path != "none" && *path != "/dev/null");
+        given.map(|path| expand(path)).collect()
     }
 
     fn expand_home(&self, path: &Path) -> PathBuf {

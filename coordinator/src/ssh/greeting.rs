@@ -88,9 +88,14 @@ impl Greeting {
         Heard::Nothing
     }
 
+    /// The end of what standard error said.
+    pub fn stderr_text(&self) -> String {
+        printable(&self.err)
+    }
+
     /// Why the exec ended before anything was heard.
     pub fn ended(&self, exit: &Exit, user: &str) -> Fault {
-        let err = printable(&self.err);
+        let err = self.stderr_text();
         let user = user.to_owned();
         let says = |texts: &[&str]| texts.iter().any(|text| err.contains(text));
         if says(&["you must have a tty", "no tty present", "a terminal is required"]) && !says(&["askpass"]) {

@@ -23,11 +23,15 @@ async fn an_unknown_key_is_refused_until_it_is_trusted() {
     let server = Sshd::start("");
     let mut target = server.target();
     target.endpoint.known_hosts = vec![server.path("sub/none")];
+    target.endpoint.hash_known_hosts = true;
     let text = chain(&refused(&target).await);
     assert!(text.contains(&fingerprint(&server)) && text.contains("`rackwright trust w1`"), "{text}");
     let keys = dialer().host_keys(&target).await.unwrap();
     assert_eq!(keys.len(), 1);
-    record(&target.endpoint, &keys, Existing::Keep).unwrap();
+    let file = record(&target.endpoint, &keys, Existing::Keep).unwrap();
+    let name = format!("[127.0.0.1]:{}", server.port);
+    let found = run("ssh-keygen", &["-F", &name, "-f", file.to_str().unwrap()]);
+    assert!(found.contains("|1|") && found.contains(&public(&server.path("host_ed25519"))), "{found}");
     dialer().connect(&target).await.unwrap().close().await;
 }
 
