@@ -29,7 +29,10 @@ pub fn of<'a>(rack: &Rack, surveyed: &'a [Surveyed]) -> Scene<'a> {
     let metallb = rack.kubernetes().and_then(|k| k.metallb.as_ref());
     let pools = metallb.map(|m| m.pools.iter().map(|pool| pool_input(rack, m, pool)).collect());
     Scene {
-        nodes: surveyed.iter().filter_map(|s| Some(node_input(rack.node(s.session.node.as_str())?, s))).collect(),
+        nodes: surveyed
+            .iter()
+            .filter_map(|s| Some(node_input(rack.node(s.session.node.as_str())?, s)))
+            .collect(),
         pools: pools.unwrap_or_default(),
         reserved: reserved(rack),
         speaker: Speaker::of_version(&metallb.map(|m| m.version.to_string()).unwrap_or_default()),
@@ -95,7 +98,8 @@ fn reserved(rack: &Rack) -> Vec<RangeInput> {
         what: what.to_owned(),
         span: Span { first: net.network(), last: net.broadcast() },
     };
-    let mut all: Vec<RangeInput> = network.pod_cidrs.iter().map(|c| net("the pod network", c.net())).collect();
+    let mut all: Vec<RangeInput> =
+        network.pod_cidrs.iter().map(|c| net("the pod network", c.net())).collect();
     if rack.kubernetes().is_some() || !network.service_cidrs.is_empty() {
         let (services, assumed) = network.services();
         let what = if assumed { "the service network (kubeadm's default)" } else { "the service network" };

@@ -75,7 +75,12 @@ pub struct Session {
 
 impl Session {
     /// Connects to a target and starts the agent there, delivering it where it is missing.
-    pub async fn open(dialer: &Dialer, agents: &Agents, target: &Target, node: &NodeName) -> Result<Self, NodeError> {
+    pub async fn open(
+        dialer: &Dialer,
+        agents: &Agents,
+        target: &Target,
+        node: &NodeName,
+    ) -> Result<Self, NodeError> {
         let connection = dialer.connect(target).await?;
         let channel = connection.agent(agents).await?;
         let ending = channel.ending;
@@ -155,7 +160,11 @@ impl<'a> Surveyor<'a> {
     }
 
     /// Observes all of `nodes` at once; the results are in their order.
-    pub async fn survey(&self, nodes: &[&Node], depth: Depth) -> Vec<(NodeName, Result<Surveyed, NodeError>)> {
+    pub async fn survey(
+        &self,
+        nodes: &[&Node],
+        depth: Depth,
+    ) -> Vec<(NodeName, Result<Surveyed, NodeError>)> {
         fleet::each(self.parallel, nodes.iter().copied(), |node| async move {
             (node.name.clone(), self.one(node, depth).await)
         })

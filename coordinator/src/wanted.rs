@@ -118,8 +118,7 @@ fn drift(watch: &Watch) -> [UnitFile; 2] {
     let service = include_str!("../../systemd/rackwright-drift.service")
         .replace("/agent drift", &format!("/agent drift{textfile}"));
     let every = format!("OnUnitActiveSec={}s", watch.drift.every.duration().as_secs());
-    let timer =
-        include_str!("../../systemd/rackwright-drift.timer").replace("OnUnitActiveSec=15min", &every);
+    let timer = include_str!("../../systemd/rackwright-drift.timer").replace("OnUnitActiveSec=15min", &every);
     [
         UnitFile {
             name: unit("rackwright-drift.service"),

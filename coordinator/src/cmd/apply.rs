@@ -135,9 +135,8 @@ pub async fn observe(context: &Context) -> (Vec<Surveyed>, Vec<(NodeName, NodeEr
     let surveyor = context.surveyor();
     let (heard, mut lost) = split(surveyor.survey(&context.nodes(), Depth::Quick).await);
     let (held, mut free): (Vec<_>, Vec<_>) = heard.into_iter().partition(|s| s.session.holder().is_some());
-    let (ours, foreign): (Vec<_>, Vec<_>) = held
-        .into_iter()
-        .partition(|s| s.session.holder().is_some_and(|h| h.operator == push::operator()));
+    let (ours, foreign): (Vec<_>, Vec<_>) =
+        held.into_iter().partition(|s| s.session.holder().is_some_and(|h| h.operator == push::operator()));
     let refused = foreign.iter().map(held_by).collect();
     close(foreign).await;
     let again: Vec<NodeName> = ours.iter().map(|s| s.session.node.clone()).collect();
@@ -176,8 +175,9 @@ fn held_by(surveyed: &Surveyed) -> NodeOutcome {
     let who = surveyed.session.holder().map_or_else(String::new, |h| {
         format!("{} holds it since {} (run {})", h.operator, report::words::utc(h.since_ms), h.run)
     });
-    let fault = Fault::new(FaultKind::Locked, "take the host", who)
-        .next(format!("`rackwright attach --node {node}` listens to that run; apply again when it has ended"));
+    let fault = Fault::new(FaultKind::Locked, "take the host", who).next(format!(
+        "`rackwright attach --node {node}` listens to that run; apply again when it has ended"
+    ));
     NodeOutcome::idle(node, NodeResult::Refused { fault })
 }
 
@@ -246,10 +246,14 @@ fn saved_plan(path: &Path) -> Result<Option<Plan>, String> {
         return Ok(None);
     }
     let shown = path.display();
-    let plan: Plan = serde_json::from_str(&text)
-        .map_err(|e| format!("{shown} is no plan of this rackwright: {e}; make a new one with `rackwright plan -o`"))?;
+    let plan: Plan = serde_json::from_str(&text).map_err(|e| {
+        format!("{shown} is no plan of this rackwright: {e}; make a new one with `rackwright plan -o`")
+    })?;
     if plan.format != Plan::FORMAT || plan.build != rackwright_proto::wire::BUILD {
-        return Err(format!("{shown} was made by build {}; make a new one with `rackwright plan -o`", plan.build));
+        return Err(format!(
+            "{shown} was made by build {}; make a new one with `rackwright plan -o`",
+            plan.build
+        ));
     }
     Ok(Some(plan))
 }

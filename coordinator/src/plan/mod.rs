@@ -73,6 +73,7 @@ pub fn node_plan(node: &NodeName, wanted: &Wanted, facts: &Facts) -> Result<Plan
     let steps = wanted_steps(wanted, facts)?;
     let keys: BTreeSet<String> = steps.iter().map(|s| s.what.key()).collect();
     let (wants, mut found) = decide::wants(node, steps, facts);
+    found.extend(memory::unclear(node, wanted, facts));
     let leftover = facts
         .ledger
         .entries

@@ -10,7 +10,7 @@ use similar::{ChangeTag, TextDiff};
 
 use super::nodes::{few_words, grouped};
 use super::paint::{Ink, Paint};
-use super::{check, count};
+use super::{check, count, words};
 use crate::plan::Difference;
 
 /// How much is shown, and how.
@@ -67,7 +67,8 @@ pub fn stale(
         writeln!(out, "{}", paint.ink(Ink::Bold, node))?;
         let width = title_width(differences.iter().map(|d| d.about.as_str()));
         for Difference { about, planned, now } in differences {
-            writeln!(out, "  {}  planned with {planned}, now {now}", padded(about, width))?;
+            let line = format!("  {}  planned with {planned}, now {now}", padded(about, width));
+            writeln!(out, "{}", words::plain(&line))?;
         }
     }
     Ok(())
@@ -133,6 +134,7 @@ fn step_line(
         Some(to) => format!("{mark} {}  {} \u{2192} {to}", padded(title, width), padded(&from, from_width)),
         None => format!("{mark} {}  {from}", padded(title, width)),
     };
+    let line = words::plain(&line);
     writeln!(out, "{}", view.paint.ink(if acts { Ink::Warn } else { Ink::Dim }, line.trim_end()))?;
     if view.verbose {
         writeln!(out, "{}", view.paint.ink(Ink::Dim, format!("      because: {}", step.why)))?;
@@ -180,19 +182,13 @@ fn file_diff(out: &mut impl Write, step: &PlannedStep, view: View) -> io::Result
             ChangeTag::Delete => ('-', Ink::Bad),
             ChangeTag::Insert | ChangeTag::Equal => ('+', Ink::Good),
         };
-        let line = format!("      {sign} {}", plain(change.value()));
+        let line = format!("      {sign} {}", words::plain(change.value()));
         writeln!(out, "{}", view.paint.ink(ink, line.trim_end()))?;
     }
     if changed.len() > shown {
         writeln!(out, "      ... and {}", count(changed.len() - shown, "more line"))?;
     }
     Ok(())
-}
-
-/// A host's text must not steer the operator's terminal.
-fn plain(line: &str) -> String {
-    let line = line.trim_end_matches(['\n', '\r']);
-    line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 fn title_width<'a>(titles: impl Iterator<Item = &'a str>) -> usize {

@@ -18,7 +18,8 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::error::Fault;
-use super::handler::{Notes, Verifier, describe};
+use super::handler::{Notes, Verifier};
+use super::known_hosts::describe;
 use super::secret::{Ask, Question, Secret};
 use super::target::Endpoint;
 

@@ -87,6 +87,11 @@ impl Ending {
         self.stderr.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Forgets what stderr said so far.
+    pub(super) fn forget(&self) {
+        self.tail().clear();
+    }
+
     fn keep(&self, bytes: &[u8]) {
         let mut tail = self.tail();
         tail.extend(bytes);

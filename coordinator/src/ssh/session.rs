@@ -87,6 +87,7 @@ impl Connection {
             match heard {
                 Heard::Nothing => {}
                 Heard::Prompt => {
+                    process.ending.forget();
                     self.answer_sudo(&mut process).await?;
                     clock = Clock::new(self.deadlines.greeting);
                 }

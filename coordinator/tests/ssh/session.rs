@@ -116,6 +116,27 @@ async fn places_that_cannot_hold_an_agent() {
 }
 
 #[tokio::test]
+async fn file_systems_that_cannot_hold_an_agent() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: mounting needs root");
+        return;
+    }
+    let server = Sshd::start_with_mounts(
+        "mkdir full ro noexec && mount -t tmpfs -o size=16k,mode=755 t full && mount -t tmpfs -o ro t ro \
+         && mount -t tmpfs -o noexec,mode=755 t noexec",
+    );
+    let connection = connect(&server).await;
+    let large = format!("{STUB}{}", "# more\n".repeat(10_000));
+    for (home, part) in [("full", "is full"), ("ro", "is read-only"), ("noexec", "noexec")] {
+        let agents = agents(&server, &large, home);
+        let text = chain(&connection.agent(&agents).await.err().unwrap());
+        assert!(text.contains(part), "{home}: {text}");
+    }
+    let output = connection.exec(&format!("ls -A {}", server.path("full").display()), b"").await.unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "", "nothing is left behind");
+}
+
+#[tokio::test]
 async fn an_agent_that_cannot_run() {
     let server = Sshd::start("");
     let connection = connect(&server).await;
@@ -166,6 +187,21 @@ async fn a_connection_that_is_cut_is_an_error_and_not_an_end() {
     assert!(writer.write_all(&[0; 1 << 20]).await.is_err());
     assert!(connection.exec("true", b"").await.is_err());
     assert!(connection.is_closed());
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent() {
+    let server = Sshd::start("");
+    let agents = agents(&server, STUB, "home");
+    let mut target = server.target();
+    target.deadlines.keepalive = Duration::from_millis(50);
+    let connection = dialer().connect(&target).await.unwrap();
+    let channel = connection.agent(&agents).await.unwrap();
+    let mut lines = BufReader::new(channel.reader).lines();
+    let parent = lines.next_line().await.unwrap().unwrap();
+    run("kill", &["-STOP", &parent]);
+    assert!(lines.next_line().await.is_err());
+    run("kill", &["-9", &parent]);
 }
 
 #[tokio::test]
