@@ -1,7 +1,25 @@
 //! The part of Rackwright that runs on a node: the only room that changes one. Effects live in [`host`].
+//!
+//! - [`session`] talks with a coordinator over stdin and stdout; it changes nothing itself.
+//! - [`run`] executes one plan, detached from any session: [`lock`], [`converge`], [`journal`], [`ledger`], and
+//!   [`confirm`] for the steps that could cut the node off.
+//! - [`follow`] tells a run's records while they are written.
+//! - [`restore`] and [`drift`] are started by the host's own units.
+//! - [`step`] gives each family of steps its hands.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod confirm;
+pub mod converge;
+pub mod drift;
 pub mod facts;
+pub mod fault;
+pub mod follow;
 pub mod host;
+pub mod journal;
 pub mod l2;
+pub mod ledger;
+pub mod lock;
+pub mod restore;
+pub mod run;
+pub mod session;
 pub mod step;

@@ -114,9 +114,13 @@ fn watch(watch: &Watch) -> WatchUnits {
 
 fn drift(watch: &Watch) -> [UnitFile; 2] {
     let why = || "hosts.watch.drift".to_owned();
-    let textfile = watch.drift.textfile.as_ref().map(|dir| format!(" --textfile {dir}")).unwrap_or_default();
-    let service = include_str!("../../systemd/rackwright-drift.service")
-        .replace("/agent drift", &format!("/agent drift{textfile}"));
+    let service = include_str!("../../systemd/rackwright-drift.service");
+    let service = match &watch.drift.textfile {
+        // The unit may write nowhere else, so the folder is opened to it.
+        Some(dir) => service
+            .replace("/agent drift\n", &format!("/agent drift --textfile {dir}\nReadWritePaths={dir}\n")),
+        None => service.to_owned(),
+    };
     let every = format!("OnUnitActiveSec={}s", watch.drift.every.duration().as_secs());
     let timer = include_str!("../../systemd/rackwright-drift.timer").replace("OnUnitActiveSec=15min", &every);
     [

@@ -74,6 +74,7 @@ impl Ledger {
             at_ms: events.last().map_or(0, |e| e.at_ms),
             result: RunResult::Interrupted,
         };
+        let at_start = self.entries.clone();
         for event in events {
             match &event.record {
                 Record::Started { operator, .. } => last.operator.clone_from(operator),
@@ -83,7 +84,7 @@ impl Ledger {
                 }
                 Record::Outcome { step, purpose, outcome, .. } => self.settle(run, step, *purpose, outcome),
                 Record::RolledBack { keys, .. } => {
-                    keys.iter().for_each(|key| self.roll_back(run, key, events))
+                    keys.iter().for_each(|key| self.roll_back(key, at_start.get(key)));
                 }
                 Record::Intent { .. }
                 | Record::Armed { .. }
@@ -126,21 +127,11 @@ impl Ledger {
         entry.run = run.clone();
     }
 
-    /// A step that this run did and undid: gone if it was new, else back to what the run found.
-    fn roll_back(&mut self, run: &RunId, key: &str, events: &[Event]) {
-        let found = events.iter().find_map(|e| match &e.record {
-            Record::Intent { step, before, .. } if step.key() == key => Some(before.clone()),
-            _ => None,
-        });
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        if entry.run != *run {
-            return;
-        }
-        match found {
-            Some(found) if !entry.before.still(&found) => entry.after = Some(found),
-            _ => {
-                self.entries.remove(key);
-            }
+    /// A step that this run did and undid: as if the run had never touched it.
+    fn roll_back(&mut self, key: &str, entry_before: Option<&Entry>) {
+        match entry_before {
+            Some(entry) => drop(self.entries.insert(key.to_owned(), entry.clone())),
+            None => drop(self.entries.remove(key)),
         }
     }
 }

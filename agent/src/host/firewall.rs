@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Host;
-use super::modules::{Modules, chain};
+use super::modules::Modules;
+use crate::fault::chain;
 
 /// How long nft may take.
 const DEADLINE: Duration = Duration::from_secs(5);

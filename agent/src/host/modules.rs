@@ -11,6 +11,7 @@ use rackwright_proto::name::ModuleName;
 use super::Host;
 use super::command::CommandError;
 use super::read::{LARGE, SMALL};
+use crate::fault::chain;
 
 /// How long modprobe may take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -189,17 +190,6 @@ fn modprobe_fault(doing: String, error: &CommandError) -> Fault {
     };
     let next = if error.is_missing() { "install the package kmod" } else { advice(&error.to_string()) };
     Fault::new(kind, doing, chain(error)).next(next)
-}
-
-/// The error and its sources in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// What helps, by what the kernel says through modprobe (its errno texts).

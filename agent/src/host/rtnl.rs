@@ -26,7 +26,7 @@ use rtnetlink::packet_route::route::{
 };
 
 use super::Host;
-use super::modules::chain;
+use crate::fault::chain;
 
 /// How long the kernel may take for all dumps.
 const DEADLINE: Duration = Duration::from_secs(10);

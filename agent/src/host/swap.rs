@@ -1,17 +1,15 @@
 //! Swap: areas in use, what turns them on at boot, and swapoff and swapon.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use rackwright_proto::facts::{Swap, SwapArea};
 use rackwright_proto::fault::{Fault, FaultKind};
-use rackwright_proto::file::{FileSeen, sha256_hex};
 
 use super::Host;
 use super::command::CommandError;
-use super::modules::chain;
 use super::read::SMALL;
+use crate::fault::chain;
 
 /// How long the kernel may take to bring back what was swapped out.
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -59,7 +57,7 @@ impl Host {
             troubles.push(e.to_string());
             Vec::new()
         });
-        let fstab = self.fstab().map_err(|e| troubles.push(format!("read /etc/fstab: {e}"))).ok();
+        let fstab = self.look("/etc/fstab").map_err(|e| troubles.push(chain(&e))).ok();
         (Swap { active, fstab, units: self.swap_units() }, troubles)
     }
 
@@ -83,27 +81,6 @@ impl Host {
     async fn swap_command(&self, program: &str, device: &str) -> Result<(), Fault> {
         let run = self.run_ok(&[program, "--", device], DEADLINE).await;
         run.map(drop).map_err(|e| swap_fault(program, device, &e))
-    }
-
-    fn fstab(&self) -> std::io::Result<FileSeen> {
-        if let Some(target) = self.link_target("/etc/fstab") {
-            return Ok(FileSeen::Link { target: target.to_string_lossy().into_owned() });
-        }
-        let Some(bytes) = self.read_if_there("/etc/fstab", SMALL)? else { return Ok(FileSeen::Absent) };
-        let metadata = self.path("/etc/fstab").symlink_metadata()?;
-        if !metadata.is_file() {
-            return Ok(FileSeen::Other { what: "no regular file".into() });
-        }
-        let (uid, gid) = (metadata.uid(), metadata.gid());
-        Ok(FileSeen::File {
-            sha256: sha256_hex(&bytes),
-            mode: metadata.mode() & 0o7777,
-            uid,
-            gid,
-            owner: name_of(self, "/etc/passwd", uid),
-            group: name_of(self, "/etc/group", gid),
-            text: String::from_utf8(bytes).ok().filter(|text| text.len() as u64 <= FileSeen::INLINE),
-        })
     }
 
     /// Units that would turn swap on at the next boot, apart from those that systemd makes of fstab.
@@ -158,16 +135,6 @@ impl Host {
         let texts = main.into_iter().chain(drop_ins).filter_map(|path| self.word(path));
         texts.flat_map(|text| parse_zram(&text)).collect()
     }
-}
-
-/// The name of a numeric id in passwd(5) or group(5): the third field tells the id in both.
-fn name_of(host: &Host, file: &str, id: u32) -> Option<String> {
-    let text = host.read_text(file, SMALL).ok()??;
-    text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let (name, _secret, number) = (fields.next()?, fields.next()?, fields.next()?);
-        (number.parse() == Ok(id)).then(|| name.to_owned())
-    })
 }
 
 fn swap_fault(program: &str, device: &str, error: &CommandError) -> Fault {
@@ -294,21 +261,6 @@ mod tests {
         fs::write(at("usr/lib/systemd/system-generators/zram-generator"), "").unwrap();
         wanted.insert(2, "systemd-zram-setup@zram0.service");
         assert_eq!(host.swap_units(), wanted);
-    }
-
-    #[test]
-    fn fstab_comes_with_its_text_and_owner() {
-        let tree = tempfile::tempdir().unwrap();
-        let host = Host::at(tree.path());
-        assert_eq!(host.fstab().unwrap(), FileSeen::Absent);
-        fs::create_dir_all(tree.path().join("etc")).unwrap();
-        let uid = nix::unistd::geteuid();
-        fs::write(tree.path().join("etc/passwd"), format!("other:x:4711:1::/:\nme:x:{uid}:1::/:\n")).unwrap();
-        fs::write(tree.path().join("etc/fstab"), "/dev/sda2 none swap sw 0 0\n").unwrap();
-        let FileSeen::File { text, owner, sha256, .. } = host.fstab().unwrap() else { panic!("no file") };
-        assert_eq!(text.as_deref(), Some("/dev/sda2 none swap sw 0 0\n"));
-        assert_eq!(owner.as_deref(), Some("me"));
-        assert_eq!(sha256, sha256_hex(b"/dev/sda2 none swap sw 0 0\n"));
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::Host;
-use super::modules::chain;
+use crate::fault::chain;
 
 /// How long a program may take to say its version.
 const DEADLINE: Duration = Duration::from_secs(5);

@@ -1,0 +1,189 @@
+//! The engine: observe, decide, act, observe, decide. The second decision must be to keep.
+//!
+//! Steps run one after the other, on purpose: a later one may need what an earlier one did.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rackwright_proto::event::{Outcome, Record};
+use rackwright_proto::fault::{Fault, FaultKind};
+use rackwright_proto::kernel::{KernelStep, SysctlStep};
+use rackwright_proto::name::ModuleName;
+use rackwright_proto::plan::PlannedStep;
+use rackwright_proto::step::{Decision, HostStep, Seen};
+
+use crate::fault::chain;
+use crate::host::Host;
+use crate::host::systemd::is_unit_file;
+use crate::journal::{Journal, RunError};
+use crate::step;
+
+/// The longest that one step may take, once. Swap that is full takes the kernel its time to bring back.
+fn deadline(step: &HostStep) -> Duration {
+    Duration::from_secs(if matches!(step, HostStep::Memory(_)) { 310 } else { 60 })
+}
+
+/// Carries out planned steps and keeps a journal of it.
+#[derive(Debug)]
+pub struct Engine<'a> {
+    host: &'a Host,
+    /// Where it is written what is about to be done, and what came of it.
+    pub journal: &'a mut Journal,
+    /// Whether a step failed so far.
+    pub failed: bool,
+    /// Modules that are not there after their step, each with why.
+    without: BTreeMap<ModuleName, String>,
+    /// systemd has not read its unit files since one was changed.
+    stale_units: bool,
+}
+
+impl<'a> Engine<'a> {
+    /// An engine that has done nothing yet.
+    pub fn new(host: &'a Host, journal: &'a mut Journal) -> Self {
+        Self { host, journal, failed: false, without: BTreeMap::new(), stale_units: false }
+    }
+
+    /// Carries out one step. The error is of the journal: without it nothing may be done.
+    pub async fn step(&mut self, index: u32, planned: &PlannedStep) -> Result<(), RunError> {
+        let outcome = match self.waits_in_vain(&planned.step) {
+            Some(why) => Outcome::Skipped { why },
+            None => match observe(&planned.step, self.host).await {
+                Err(fault) => Outcome::Failed { fault },
+                Ok(now) => match settled(planned, &now) {
+                    Some(outcome) => outcome,
+                    None => self.change(index, planned, now).await?,
+                },
+            },
+        };
+        self.settle(index, planned, outcome)
+    }
+
+    /// Ends a step without trying it.
+    pub fn skip(&mut self, index: u32, planned: &PlannedStep, why: &str) -> Result<(), RunError> {
+        self.settle(index, planned, Outcome::Skipped { why: why.to_owned() })
+    }
+
+    /// Ends a step with a fault.
+    pub fn fail(&mut self, index: u32, planned: &PlannedStep, fault: Fault) -> Result<(), RunError> {
+        self.settle(index, planned, Outcome::Failed { fault })
+    }
+
+    /// Lets systemd read unit files that were changed and that no unit step made it read. Best effort: what is
+    /// not read now is read at the next boot.
+    pub async fn tidy(&mut self) {
+        if std::mem::take(&mut self.stale_units) && self.host.has_systemd() && self.host.is_this() {
+            let _ = self.host.systemctl("daemon-reload", None).await;
+        }
+    }
+
+    /// Intent, act, and the decision afterwards. The intent is durable before the act.
+    async fn change(&mut self, index: u32, planned: &PlannedStep, before: Seen) -> Result<Outcome, RunError> {
+        let PlannedStep { step, purpose, .. } = planned;
+        let intent = Record::Intent { index, step: step.clone(), purpose: *purpose, before: before.clone() };
+        self.journal.write(intent)?;
+        self.journal.sync()?;
+        match step {
+            HostStep::File(file) if is_unit_file(&file.path) => self.stale_units = true,
+            HostStep::Unit(_) => self.stale_units = false,
+            _ => {}
+        }
+        let outcome = match converge(step, &before, self.host).await {
+            Ok(after) => Outcome::Changed { before, after },
+            Err(fault) => Outcome::Failed { fault },
+        };
+        self.host.boundary();
+        Ok(outcome)
+    }
+
+    fn settle(&mut self, index: u32, planned: &PlannedStep, outcome: Outcome) -> Result<(), RunError> {
+        let step = planned.step.clone();
+        if let (Some(module), Some(why)) = (module_of(&step), missing_because(&outcome)) {
+            self.without.insert(module.clone(), why);
+        }
+        self.failed |= matches!(outcome, Outcome::Failed { .. } | Outcome::Skipped { .. });
+        self.journal.write(Record::Outcome { index, step, purpose: planned.purpose, outcome })
+    }
+
+    fn waits_in_vain(&self, step: &HostStep) -> Option<String> {
+        let HostStep::Kernel(KernelStep::Sysctl(SysctlStep { after_module: Some(module), .. })) = step else {
+            return None;
+        };
+        let why = self.without.get(module)?;
+        Some(format!("it appears only with module {module}: {why}"))
+    }
+}
+
+/// What is there, within the deadline.
+pub async fn observe(step: &HostStep, host: &Host) -> Result<Seen, Fault> {
+    in_time(step, step::observe(step, host)).await
+}
+
+/// Acts, and decides again: what is there now, if the decision is to keep it.
+pub async fn converge(step: &HostStep, before: &Seen, host: &Host) -> Result<Seen, Fault> {
+    let work = async {
+        step::act(step, before, host).await?;
+        host.boundary();
+        let after = step::observe(step, host).await?;
+        match step.decide(&after) {
+            Decision::Keep => Ok(after),
+            Decision::Change { from, to } => Err(diverged(step, format!("it is {from}, not {to}"))),
+            Decision::Unsupported { why } | Decision::Refuse { why } => Err(diverged(step, why)),
+        }
+    };
+    in_time(step, work).await
+}
+
+async fn in_time<T>(step: &HostStep, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    let deadline = deadline(step);
+    tokio::time::timeout(deadline, work).await.unwrap_or_else(|_| {
+        let cause = format!("not done within {} s", deadline.as_secs());
+        Err(Fault::new(FaultKind::Deadline, step.title(), cause).next("look at the host, then apply again"))
+    })
+}
+
+fn diverged(step: &HostStep, cause: String) -> Fault {
+    Fault::new(FaultKind::Diverged, step.title(), format!("done, and yet {cause}"))
+        .next("find out who else sets it, then apply again")
+}
+
+/// How a step ends without acting, given what is there now; `None` when it is to act.
+fn settled(planned: &PlannedStep, now: &Seen) -> Option<Outcome> {
+    let PlannedStep { step, seen, .. } = planned;
+    match step.decide(now) {
+        Decision::Keep => Some(Outcome::Unchanged { seen: now.clone() }),
+        Decision::Unsupported { why } => Some(Outcome::Unsupported { why }),
+        Decision::Refuse { why } => {
+            let fault = Fault::new(FaultKind::Host, step.title(), why);
+            Some(Outcome::Failed { fault })
+        }
+        Decision::Change { .. } if seen.still(now) => None,
+        Decision::Change { from: now, .. } => Some(Outcome::Failed { fault: stale(step, seen, &now) }),
+    }
+}
+
+fn stale(step: &HostStep, planned: &Seen, now: &str) -> Fault {
+    let then = match step.decide(planned) {
+        Decision::Change { from, .. } => from,
+        Decision::Keep => "as wanted".into(),
+        Decision::Unsupported { why } | Decision::Refuse { why } => why,
+    };
+    let cause = format!("changed since the plan was made: planned from {then}, now {now}");
+    Fault::new(FaultKind::Stale, step.title(), cause).next("plan again")
+}
+
+fn module_of(step: &HostStep) -> Option<&ModuleName> {
+    match step {
+        HostStep::Kernel(KernelStep::Module(module)) if module.loaded => Some(&module.name),
+        _ => None,
+    }
+}
+
+fn missing_because(outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Unchanged { .. } | Outcome::Changed { .. } => None,
+        // A key of the same name may still be there; the step itself will see.
+        Outcome::Unsupported { .. } => None,
+        Outcome::Failed { fault } => Some(chain(fault)),
+        Outcome::Skipped { why } => Some(why.clone()),
+    }
+}

@@ -1,0 +1,136 @@
+//! One run, from the lock to the ledger, detached from whoever asked for it.
+
+use std::time::Duration;
+
+use rackwright_proto::event::{Event, Record, RunResult};
+use rackwright_proto::name::RunId;
+use rackwright_proto::plan::Run;
+
+use crate::confirm::{self, Ended};
+use crate::converge::Engine;
+use crate::host::Host;
+use crate::journal::{Journal, RunDir, RunError, is_finished};
+use crate::ledger::{Book, LedgerError};
+use crate::lock::{Lock, LockError};
+
+/// How long a run waits for the one before it, which may be closing.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a watchdog waits for a live run, which undoes its steps itself, each within its own deadline.
+const WATCHDOG_PATIENCE: Duration = Duration::from_secs(300);
+
+/// Why a run could not be carried out to its end. Failed steps are no such reason: they are in its journal.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// Another run holds the host.
+    #[error("begin")]
+    Lock(#[source] LockError),
+    /// The run's directory could not be read or written.
+    #[error("carry out the run")]
+    Run(#[from] RunError),
+    /// The ledger could not be read or written.
+    #[error("close the run")]
+    Ledger(#[from] LedgerError),
+}
+
+/// Executes a run whose plan is on disk. Runs that died before are closed first.
+pub async fn execute(host: &Host, id: &RunId) -> Result<RunResult, ExecuteError> {
+    let dir = RunDir::of(host, id);
+    let run = dir.plan()?;
+    let lock = Lock::take(host, id, &run.operator, PATIENCE).await.map_err(ExecuteError::Lock)?;
+    let mut book = close_dead_runs(host, &lock).await?;
+    if !dir.events()?.is_empty() {
+        return Err(RunError::Started(id.clone()).into());
+    }
+    let mut journal = dir.journal()?;
+    let result = carry_out(host, &dir, &run, &mut journal).await?;
+    finish(host, &mut book, &dir, &mut journal, result)?;
+    Ok(result)
+}
+
+async fn carry_out(
+    host: &Host,
+    dir: &RunDir,
+    run: &Run,
+    journal: &mut Journal,
+) -> Result<RunResult, ExecuteError> {
+    journal.write(Record::Started {
+        format: Event::FORMAT,
+        run: run.id.clone(),
+        operator: run.operator.clone(),
+        steps: run.plan.steps.len() as u32,
+    })?;
+    let (safe, risky) = confirm::split(&run.plan.steps);
+    let mut engine = Engine::new(host, journal);
+    for (index, planned) in safe {
+        engine.step(index, planned).await?;
+    }
+    let ended = confirm::risky(&mut engine, &risky, run.plan.confirm.as_ref(), dir, host).await?;
+    engine.tidy().await;
+    Ok(match (ended, engine.failed) {
+        (Ended::RolledBack, _) => RunResult::RolledBack,
+        (Ended::Kept, true) => RunResult::Failed,
+        (Ended::Kept, false) => RunResult::Done,
+    })
+}
+
+/// Writes the last record and folds the run into the ledger. A crash in between is mended by whoever comes next.
+fn finish(
+    host: &Host,
+    book: &mut Book,
+    dir: &RunDir,
+    journal: &mut Journal,
+    result: RunResult,
+) -> Result<(), ExecuteError> {
+    journal.write(Record::Finished { result })?;
+    journal.sync()?;
+    book.fold(host, dir.id(), &dir.events()?)?;
+    host.boundary();
+    Ok(())
+}
+
+/// Closes runs that died: unconfirmed risky steps are undone, the last record is written, and the ledger learns
+/// what they did. The lock is asked for so that nobody does this to a run that lives.
+pub async fn close_dead_runs(host: &Host, _lock: &Lock) -> Result<Book, ExecuteError> {
+    let mut book = Book::load(host)?;
+    for (dir, events) in book.unfolded(host)? {
+        remove_debris(host, &events);
+        if is_finished(&events) {
+            book.fold(host, dir.id(), &events)?;
+            continue;
+        }
+        let mut journal = dir.journal()?;
+        let result = match confirm::settle_dead(&mut journal, &events, &dir, host).await? {
+            Ended::RolledBack => RunResult::RolledBack,
+            Ended::Kept => RunResult::Interrupted,
+        };
+        finish(host, &mut book, &dir, &mut journal, result)?;
+    }
+    Ok(book)
+}
+
+/// Removes half-written files that a run which died left beside those it was about to replace.
+fn remove_debris(host: &Host, events: &[Event]) {
+    for event in events {
+        if let Record::Intent { step: rackwright_proto::step::HostStep::File(file), .. } = &event.record {
+            // What cannot be removed now is in nobody's way: its name is hidden, and the next write takes it over.
+            let _ = host.remove_debris(&file.path);
+        }
+    }
+}
+
+/// Undoes the risky steps of a run that is neither confirmed nor alive when its time is up.
+pub async fn watchdog(host: &Host, id: &RunId) -> Result<(), ExecuteError> {
+    let dir = RunDir::of(host, id);
+    let confirm::Stage::Open { until_ms, .. } = confirm::stage(&dir.events()?) else { return Ok(()) };
+    let left = until_ms.saturating_sub(crate::host::now_ms());
+    if left > 0 {
+        tokio::time::sleep(Duration::from_millis(left) + Duration::from_secs(2)).await;
+    }
+    let patience = WATCHDOG_PATIENCE;
+    let lock = Lock::take(host, id, "watchdog", patience).await.map_err(ExecuteError::Lock)?;
+    if confirm::stage(&dir.events()?) != confirm::Stage::Settled {
+        close_dead_runs(host, &lock).await?;
+    }
+    Ok(())
+}

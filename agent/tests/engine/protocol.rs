@@ -1,0 +1,103 @@
+//! What a session makes of a stream that is not one of ours.
+
+use std::io::{Read as _, Write as _};
+use std::process::{Output, Stdio};
+
+use rackwright_proto::facts::Depth;
+use rackwright_proto::wire::{self, BUILD, CoordinatorHello, MAGIC, MAX_FRAME, PROTOCOL, Reply, Request};
+
+use crate::risky::{Session, frame};
+use crate::tree::{Tree, file, sysctl};
+
+fn talk(bytes: &[u8]) -> Output {
+    let tree = Tree::new();
+    let mut child = tree.agent(&["session"]).stdin(Stdio::piped()).spawn().unwrap();
+    // It may have ended before it took all of it.
+    let _ = child.stdin.take().unwrap().write_all(bytes);
+    child.wait_with_output().unwrap()
+}
+
+fn hello() -> Vec<u8> {
+    wire::encode(&CoordinatorHello { protocol: PROTOCOL, build: BUILD.into() }).unwrap()
+}
+
+/// Ends with code 2, says so to people and, as its last frame, to the coordinator.
+fn assert_refused(bytes: &[u8], because: &str) {
+    let output = talk(bytes);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains(because), "{said}");
+    let mut frames = output.stdout.strip_prefix(MAGIC).unwrap();
+    let _hello: serde_json::Value = frame(&mut frames).unwrap();
+    let Some(Reply::Fault(fault)) = frame(&mut frames) else { panic!("no fault") };
+    assert!(fault.cause.contains(because), "{fault}");
+    assert_eq!(frames.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn a_stream_that_ends_between_frames_is_an_end() {
+    for bytes in [Vec::new(), hello()] {
+        assert_eq!(talk(&bytes).status.code(), Some(0));
+    }
+}
+
+#[test]
+fn garbage_is_refused() {
+    assert_refused(b"GET / HTTP/1.1\r\n\r\n", "longer than");
+    let with = |body: &[u8]| [&hello()[..], &(body.len() as u32).to_be_bytes(), body].concat();
+    assert_refused(&with(b"\0\xff\0\xff"), "does not hold what was expected");
+    assert_refused(&with(b"{\"observe\":{}}"), "missing field");
+    assert_refused(&with(b"{\"format-the-disk\":{}}"), "unknown variant");
+    let nested = "[".repeat(100_000);
+    assert_refused(&with(nested.as_bytes()), "does not hold what was expected");
+}
+
+#[test]
+fn a_frame_that_is_too_large_is_refused_by_its_head_alone() {
+    let head = (MAX_FRAME as u32 + 1).to_be_bytes();
+    assert_refused(&[&hello()[..], &head].concat(), "longer than the 16777216 allowed");
+    assert_refused(&[&hello()[..], &[0xff; 4]].concat(), "longer than");
+}
+
+#[test]
+fn a_frame_that_is_cut_anywhere_is_refused() {
+    let request = wire::encode(&Request::Observe { steps: Vec::new(), depth: Depth::Quick }).unwrap();
+    for cut in 1..request.len() {
+        assert_refused(&[&hello()[..], &request[..cut]].concat(), "ended inside a frame");
+    }
+}
+
+#[test]
+fn another_build_is_told_to_bring_its_own_agent() {
+    let other = CoordinatorHello { protocol: PROTOCOL, build: "0.0.0/0".into() };
+    assert_refused(&wire::encode(&other).unwrap(), "let it deliver its own agent");
+}
+
+#[test]
+fn looking_changes_nothing() {
+    let tree = Tree::new();
+    let before = tree.everything();
+    let mut session = Session::open(&tree);
+    let steps = vec![file("/etc/new", "x", 0o644), sysctl("vm.overcommit_memory", "1")];
+    session.send(&Request::Observe { steps, depth: Depth::Quick });
+    let Reply::Facts(facts) = session.hear() else { panic!("no facts") };
+    assert_eq!(facts.seen.len(), 2, "{:?}", facts.troubles);
+    session.send(&Request::Attach { run: None, from_seq: 0 });
+    let Reply::Fault(fault) = session.hear() else { panic!("a run was found") };
+    assert_eq!(fault.cause, "this host has no such run");
+    assert_eq!(session.end(), 0);
+    assert_eq!(tree.everything(), before);
+    assert!(!tree.at("var").exists() && !tree.at("run").exists(), "state was made by looking");
+}
+
+#[test]
+fn unknown_commands_show_the_usage() {
+    let tree = Tree::new();
+    for args in [&[][..], &["format"], &["run"], &["run", "a", "b"]] {
+        let output = tree.agent(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&output.stderr).starts_with("usage: rackwright-agent"));
+    }
+    let output = tree.agent(&["run", "../../etc"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "a run's id is parsed before it is a path");
+}
