@@ -63,7 +63,7 @@ async fn command(args: &[String]) -> Outcome {
         ["restore"] => restore_at_boot(&host).await,
         ["drift"] => check_drift(&host, None).await,
         ["drift", "--textfile", dir] => check_drift(&host, Some(dir)).await,
-        ["version"] => {
+        ["version" | "--version"] => {
             say(BUILD);
             Ok(ExitCode::SUCCESS)
         }

@@ -150,7 +150,7 @@ pub struct TrustArgs {
 /// `rackwright init`
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// A node: NAME=ADDRESS[:ROLE[,ROLE]]; may be given several times
+    /// A node: `NAME=ADDRESS` or `NAME=ADDRESS:ROLE,ROLE`; may be given several times
     #[arg(long = "node", value_name = "NODE")]
     pub nodes: Vec<String>,
     /// A list of hosts, one per line: `NAME ADDRESS`, `ADDRESS`, or as in /etc/hosts; `-` for standard input

@@ -135,7 +135,7 @@ fn a_host_with_every_defect() {
     facts.machine.memory_bytes = 1 << 30;
     facts.machine.cgroup = 1;
     facts.machine.resolv_conf.nameservers = vec!["127.0.0.53".into()];
-    facts.clock.synchronised = false;
+    facts.clock.synchronised = Some(false);
     facts.troubles = vec!["read /proc/swaps: permission denied".into()];
     let area = |device: &str, zram| SwapArea {
         device: device.into(),
