@@ -61,7 +61,7 @@ impl Targets {
     pub async fn of(&self, node: &Node) -> Result<Target, TargetError> {
         let name = node.name.to_string();
         let ssh = &node.ssh;
-        let jump = |jumps: &Vec<Jump>| jumps.iter().map(|jump| self.jump(jump)).collect();
+        let jump = |jumps: &Vec<Jump>| jumps.iter().map(|jump| self.jump(jump, node)).collect();
         let wanted = Wanted {
             node: name.clone(),
             hop: WantedHop {
@@ -86,12 +86,14 @@ impl Targets {
         resolver.target(&wanted).await.map_err(|source| TargetError::Config { node: name, source })
     }
 
-    fn jump(&self, jump: &Jump) -> Result<WantedHop, TargetError> {
+    /// What the rack leaves out of a jump host is as for the node behind it.
+    fn jump(&self, jump: &Jump, node: &Node) -> Result<WantedHop, TargetError> {
+        let identities = jump.identity.as_ref().map_or(&node.ssh.identity, |list| &list.0);
         Ok(WantedHop {
             address: jump.address.to_string(),
             port: jump.port,
-            user: jump.user.as_ref().map(ToString::to_string),
-            identities: jump.identity.as_ref().map(|list| self.paths(&list.0)).unwrap_or_default(),
+            user: jump.user.as_ref().or(node.ssh.user.as_ref()).map(ToString::to_string),
+            identities: self.paths(identities),
             pins: pins(&format!("jump host {}", jump.address), &jump.host_key.0)?,
         })
     }
