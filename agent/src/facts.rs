@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rackwright_proto::facts::{Basics, Clock, Depth, Facts, FullFacts};
+use rackwright_proto::facts::{Basics, Depth, Facts, FullFacts};
 use rackwright_proto::link::Network;
 use rackwright_proto::receipt::Ledger;
 use rackwright_proto::step::Seen;
@@ -37,12 +37,9 @@ pub async fn observe(
         Depth::Quick => None,
         Depth::Full => Some(full(host, &network, &mut troubles).await),
     };
-    // Last, so that the time is as near as can be to when the coordinator hears of it.
-    let clock = host.clock().unwrap_or_else(|e| {
-        troubles.push(format!("read the clock: {e}"));
-        Clock::default()
-    });
     let machine = host.machine();
+    // Last, so that the time is as near as can be to when the coordinator hears of it.
+    let clock = host.clock();
     Facts { basics, machine, network, swap, sysctl_files, clock, seen, ledger, drift: None, full, troubles }
 }
 

@@ -196,7 +196,7 @@ fn a_link_that_goes_down_meanwhile_is_told() {
     let patient = Probe { patience: Patience::Rfc5227, ..quick("192.0.2.2", "192.0.2.9") };
     let probed = std::thread::scope(|scope| {
         let probed = scope.spawn(|| ask(&asker, patient));
-        while !asker.exec(&["cat", "/proc/net/packet"]).contains("0806") {
+        while !probed.is_finished() && !asker.exec(&["cat", "/proc/net/packet"]).contains("0806") {
             std::thread::yield_now();
         }
         asker.ip("link set eth0 down");

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use rackwright_proto::name::{NodeName, RunId};
 
+use crate::rack::model::kubernetes::ProxyMode;
+
 /// From bare servers with Linux and SSH to a Kubernetes edge whose external IP answers.
 #[derive(Debug, Parser)]
 #[command(name = "rackwright", version, about, max_term_width = 100, after_help = EXIT_CODES)]
@@ -148,7 +150,7 @@ pub struct TrustArgs {
 /// `rackwright init`
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// A node: NAME=ADDRESS[:ROLE[,ROLE]]; may be given several times
+    /// A node: `NAME=ADDRESS` or `NAME=ADDRESS:ROLE,ROLE`; may be given several times
     #[arg(long = "node", value_name = "NODE")]
     pub nodes: Vec<String>,
     /// A list of hosts, one per line: `NAME ADDRESS`, `ADDRESS`, or as in /etc/hosts; `-` for standard input
@@ -164,8 +166,8 @@ pub struct InitArgs {
     #[arg(long = "pool", value_name = "RANGE")]
     pub pools: Vec<String>,
     /// kube-proxy's mode: iptables, ipvs or nftables
-    #[arg(long, value_name = "MODE")]
-    pub mode: Option<String>,
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub mode: Option<ProxyMode>,
     /// Write here instead of standard output; an existing file is left alone
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,

@@ -65,8 +65,7 @@ pub fn facts(rack: &Rack, surveyed: &[Surveyed], scene: &Scene<'_>) -> Vec<Findi
     found.extend(identity::across(&all));
     let readings: Vec<_> = surveyed.iter().map(|s| s.reading.clone()).collect();
     found.extend(clock::skew(&readings));
-    found.extend(network::pool_findings(scene));
-    found.extend(network::differing_mtus(&scene.nodes));
+    found.extend(network::judge_facts(scene));
     found
 }
 

@@ -1,13 +1,13 @@
 //! From a node of the rack to the SSH target that reaches it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::rack::model::ssh::{Become, Jump};
 use crate::rack::words::{HostKeyPin, LocalPath, SshConfig};
 use crate::rack::{Loaded, Node};
-use crate::ssh::config::{ConfigError, Resolver, Wanted};
+use crate::ssh::config::{ConfigError, Resolver, Source, Wanted, WantedHop};
 use crate::ssh::target::PinError;
-use crate::ssh::{Deadlines, Endpoint, Pin, Privilege, Target};
+use crate::ssh::{Deadlines, Pin, Privilege, Target};
 
 /// Why a node of the rack has no target.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +34,7 @@ pub enum TargetError {
 
 /// Finds targets for the nodes of one rack.
 pub struct Targets {
-    with_config: Resolver,
-    without: Resolver,
+    resolvers: Vec<(SshConfig, Resolver)>,
     folder: PathBuf,
     home: Option<PathBuf>,
 }
@@ -43,23 +42,38 @@ pub struct Targets {
 impl Targets {
     /// For a rack that was read from a file: its relative paths begin at the file's folder.
     pub fn new(loaded: &Loaded, home: Option<PathBuf>) -> Self {
-        let with_config = Resolver::new(true);
-        Self { with_config, without: Resolver::new(false), folder: loaded.folder.clone(), home }
+        let mut targets = Self { resolvers: Vec::new(), folder: loaded.folder.clone(), home };
+        for node in loaded.rack.nodes() {
+            let config = &node.ssh.config;
+            if !targets.resolvers.iter().any(|(known, _)| known == config) {
+                let source = match config {
+                    SshConfig::Default => Source::Default,
+                    SshConfig::None => Source::None,
+                    SshConfig::Path(path) => Source::File(targets.path(path)),
+                };
+                targets.resolvers.push((config.clone(), Resolver::new(&source)));
+            }
+        }
+        targets
     }
 
     /// How to reach a node: the rack's word first, then OpenSSH's configuration, then defaults.
     pub async fn of(&self, node: &Node) -> Result<Target, TargetError> {
         let name = node.name.to_string();
         let ssh = &node.ssh;
+        let jump = |jumps: &Vec<Jump>| jumps.iter().map(|jump| self.jump(jump, node)).collect();
         let wanted = Wanted {
             node: name.clone(),
-            address: node.address.to_string(),
-            port: node.port,
-            user: ssh.user.as_ref().map(ToString::to_string),
-            identities: self.paths(&ssh.identity),
+            hop: WantedHop {
+                address: node.address.to_string(),
+                port: node.port,
+                user: ssh.user.as_ref().map(ToString::to_string),
+                identities: self.paths(&ssh.identity),
+                pins: pins(&name, &ssh.host_keys)?,
+            },
+            jump: ssh.jump.as_ref().map(jump).transpose()?,
             known_hosts: self.paths(&ssh.known_hosts),
-            pin: pins(&name, &ssh.host_keys)?.into_iter().next(),
-            jump: ssh.jump.as_ref().map(|jumps| jumps.iter().map(jump_words).collect()),
+            no_agent: !ssh.agent,
             privilege: match (ssh.become_root, &ssh.become_password) {
                 (Become::None, _) => Privilege::Login,
                 (Become::Sudo, None) => Privilege::Sudo,
@@ -67,34 +81,21 @@ impl Targets {
             },
             deadlines: Deadlines { connect: ssh.connect_timeout, ..Deadlines::default() },
         };
-        let resolver = match &ssh.config {
-            SshConfig::None => &self.without,
-            SshConfig::Default | SshConfig::Path(_) => &self.with_config,
-        };
-        let mut target = resolver
-            .target(&wanted)
-            .await
-            .map_err(|source| TargetError::Config { node: name.clone(), source })?;
-        for (endpoint, jump) in target.jump.iter_mut().zip(ssh.jump.iter().flatten()) {
-            self.adjust(endpoint, jump)?;
-        }
-        if !ssh.agent {
-            target.jump.iter_mut().for_each(|hop| hop.agent_socket = None);
-            target.endpoint.agent_socket = None;
-        }
-        Ok(target)
+        let resolver = self.resolvers.iter().find(|(config, _)| *config == ssh.config);
+        let (_, resolver) = resolver.expect("each node's configuration has a resolver");
+        resolver.target(&wanted).await.map_err(|source| TargetError::Config { node: name, source })
     }
 
-    /// What the rack says of a jump host beyond `user@host:port`.
-    fn adjust(&self, endpoint: &mut Endpoint, jump: &Jump) -> Result<(), TargetError> {
-        if let Some(identity) = &jump.identity {
-            endpoint.identities = self.paths(&identity.0);
-        }
-        let keys = &jump.host_key.0;
-        if !keys.is_empty() {
-            endpoint.pin = pins(&format!("jump host {}", jump.address), keys)?.into_iter().next();
-        }
-        Ok(())
+    /// What the rack leaves out of a jump host is as for the node behind it.
+    fn jump(&self, jump: &Jump, node: &Node) -> Result<WantedHop, TargetError> {
+        let identities = jump.identity.as_ref().map_or(&node.ssh.identity, |list| &list.0);
+        Ok(WantedHop {
+            address: jump.address.to_string(),
+            port: jump.port,
+            user: jump.user.as_ref().or(node.ssh.user.as_ref()).map(ToString::to_string),
+            identities: self.paths(identities),
+            pins: pins(&format!("jump host {}", jump.address), &jump.host_key.0)?,
+        })
     }
 
     fn paths(&self, paths: &[LocalPath]) -> Vec<PathBuf> {
@@ -102,7 +103,7 @@ impl Targets {
     }
 
     fn path(&self, path: &LocalPath) -> PathBuf {
-        path.resolve(&self.folder, self.home.as_deref().map(Path::new))
+        path.resolve(&self.folder, self.home.as_deref())
     }
 }
 
@@ -112,16 +113,4 @@ fn pins(node: &str, keys: &[HostKeyPin]) -> Result<Vec<Pin>, TargetError> {
         .map(pin)
         .collect::<Result<_, _>>()
         .map_err(|source| TargetError::Pin { node: node.to_owned(), source })
-}
-
-fn jump_words(jump: &Jump) -> String {
-    let user = jump.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
-    let address = match jump.address.ip() {
-        Some(std::net::IpAddr::V6(ip)) => format!("[{ip}]"),
-        _ => jump.address.to_string(),
-    };
-    match jump.port {
-        Some(port) => format!("{user}{address}:{port}"),
-        None => format!("{user}{address}"),
-    }
 }

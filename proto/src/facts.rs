@@ -152,8 +152,9 @@ pub struct SysctlLine {
 pub struct Clock {
     /// Unix time in milliseconds when it was read.
     pub unix_ms: u64,
-    /// What adjtimex(2) says: `STA_UNSYNC` is clear.
-    pub synchronised: bool,
+    /// What adjtimex(2) says: `STA_UNSYNC` is clear. `None` where that may not be asked, as in a container.
+    #[serde(default)]
+    pub synchronised: Option<bool>,
 }
 
 /// The result of a drift check, as the timer left it.

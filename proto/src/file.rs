@@ -252,3 +252,24 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sysctl_file_is_as_risky_as_what_it_sets_at_boot() {
+        let file = |text: &str| FileStep {
+            path: "/etc/sysctl.d/90-x.conf".into(),
+            want: FileWant::Content {
+                content: Content::Text(text.into()),
+                mode: 0o644,
+                owner: "root".into(),
+                group: "root".into(),
+            },
+        };
+        assert!(file("# x\nvm.swappiness = 1\n-net/ipv4/conf/eth0.1/rp_filter=1\n").risky());
+        assert!(!file("# net.ipv4.ip_forward = 1\nvm.swappiness = 1\n").risky());
+        assert!(FileStep { path: "/etc/sysctl.d/90-x.conf".into(), want: FileWant::Absent }.risky());
+    }
+}

@@ -123,7 +123,7 @@ pub struct Address {
 }
 
 /// Per-link sysctls that decide who answers ARP, each the written value of this link (`conf/LINK/...`).
-/// Combine with [`ArpAll`] by maximum to get what the kernel does (ip-sysctl: "the max value from
+/// Combine with [`Network::arp_all`] by maximum to get what the kernel does (ip-sysctl: "the max value from
 /// conf/{all,interface} is used").
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkArp {

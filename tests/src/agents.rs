@@ -10,14 +10,15 @@ use std::time::Duration;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::base::CACHE;
 use crate::error::{Doing, LabError, Result};
-use crate::run::{command, must};
+use crate::run::{command, must, must_with};
+use crate::talk::say;
 
 /// The agent is sent to every host: more than this is a mistake.
 const MOST_BYTES: usize = 4_000_000;
 const BUILD_LIMIT: Duration = Duration::from_secs(1800);
-/// `e_machine` of the ELF header (elf(5)).
-const EM_X86_64: u16 = 62;
+/// The type of the program header that names a dynamic linker (elf(5)).
 const PT_INTERP: u32 = 3;
 
 /// One line of the manifest that the coordinator reads.
@@ -31,17 +32,33 @@ pub struct Agent {
     pub size: usize,
 }
 
+/// An architecture that agents are built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Architecture {
+    /// As `uname -m` says it.
+    name: &'static str,
+    triple: &'static str,
+    /// `e_machine` of the ELF header (elf(5)).
+    machine: u16,
+}
+
+const X86_64: Architecture = Architecture { name: "x86_64", triple: "x86_64-unknown-linux-gnu", machine: 62 };
+const AARCH64: Architecture =
+    Architecture { name: "aarch64", triple: "aarch64-unknown-linux-gnu", machine: 183 };
+
 /// Builds the agents and puts them beside the coordinators of the debug and release profiles. Returns the
-/// directory of the debug one.
-pub fn build() -> Result<PathBuf> {
-    let root = checkout();
-    let binary = build_native(&root)?;
-    let bytes = fs::read(&binary).doing(|| format!("read {}", binary.display()))?;
-    check(&bytes)?;
-    for profile in ["debug", "release"] {
-        install(&root.join("target").join(profile).join("agents"), &bytes)?;
+/// directory of the debug one. `arm64` adds an agent for arm64 hosts, built by a toolchain of its own.
+pub fn build(arm64: bool) -> Result<PathBuf> {
+    let native = if cfg!(target_arch = "aarch64") { AARCH64 } else { X86_64 };
+    let mut agents = vec![(native, build_native(native)?)];
+    if arm64 && native != AARCH64 {
+        agents.push((AARCH64, build_arm64()?));
     }
-    Ok(root.join("target/debug/agents"))
+    let target = checkout().join("target");
+    for profile in ["debug", "release"] {
+        install(&target.join(profile).join("agents"), &agents)?;
+    }
+    Ok(target.join("debug/agents"))
 }
 
 /// The checkout that this lab was built from.
@@ -57,11 +74,30 @@ pub fn cargo() -> Command {
     cargo
 }
 
-/// With a target named explicitly: else build scripts and macros would be linked statically too, and fail.
-fn build_native(root: &Path) -> Result<PathBuf> {
-    let triple = "x86_64-unknown-linux-gnu";
-    let directory = root.join("target/agent");
+fn build_native(native: Architecture) -> Result<Vec<u8>> {
+    build_one(native, cargo(), "agent")
+}
+
+/// rustup has no standard library for another architecture where it is offline; Debian's compiler has one.
+fn build_arm64() -> Result<Vec<u8>> {
+    let toolchain = Path::new(CACHE).join("arm64-toolchain");
+    if !toolchain.exists() {
+        say("unpacking a toolchain for arm64 from Debian packages (once; 160 MB)");
+    }
+    let mut unpack = command("bash");
+    unpack.arg("-s").arg(&toolchain);
+    must_with(unpack, Some(include_bytes!("arm64.sh")), "unpack the toolchain for arm64", BUILD_LIMIT)?;
     let mut cargo = cargo();
+    cargo.env("RUSTC", toolchain.join("rustc"));
+    cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", toolchain.join("cc"));
+    // Two compilers in one directory would build everything anew each time.
+    build_one(AARCH64, cargo, "agent-arm64")
+}
+
+/// With a target named explicitly: else build scripts and macros would be linked statically too, and fail.
+fn build_one(architecture: Architecture, mut cargo: Command, directory: &str) -> Result<Vec<u8>> {
+    let directory = checkout().join("target").join(directory);
+    let triple = architecture.triple;
     cargo.args([
         "build",
         "--quiet",
@@ -73,15 +109,22 @@ fn build_native(root: &Path) -> Result<PathBuf> {
         "rackwright-agent",
     ]);
     cargo.arg("--target-dir").arg(&directory).env("RUSTFLAGS", "-C target-feature=+crt-static");
-    must(cargo, "build the static agent", BUILD_LIMIT)?;
-    Ok(directory.join(triple).join("agent/rackwright-agent"))
+    must(cargo, &format!("build the static agent for {}", architecture.name), BUILD_LIMIT)?;
+    let binary = directory.join(triple).join("agent/rackwright-agent");
+    let bytes = fs::read(&binary).doing(|| format!("read {}", binary.display()))?;
+    check(architecture, &bytes)?;
+    Ok(bytes)
 }
 
-fn install(directory: &Path, bytes: &[u8]) -> Result<()> {
+/// Exactly these agents: one of an earlier build would not understand today's coordinator.
+fn install(directory: &Path, agents: &[(Architecture, Vec<u8>)]) -> Result<()> {
     fs::create_dir_all(directory).doing(|| format!("create {}", directory.display()))?;
-    let agent = Agent { file: "rackwright-agent-x86_64".to_owned(), sha256: hex(bytes), size: bytes.len() };
-    replace(&directory.join(&agent.file), bytes, 0o755)?;
-    let manifest = BTreeMap::from([("x86_64", &agent)]);
+    let mut manifest = BTreeMap::new();
+    for (architecture, bytes) in agents {
+        let file = format!("rackwright-agent-{}", architecture.name);
+        replace(&directory.join(&file), bytes, 0o755)?;
+        manifest.insert(architecture.name, Agent { file, sha256: hex(bytes), size: bytes.len() });
+    }
     let text =
         serde_json::to_vec_pretty(&manifest).map_err(std::io::Error::from).doing(|| "write it".to_owned())?;
     replace(&directory.join("manifest.json"), &text, 0o644)
@@ -97,10 +140,10 @@ fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
 }
 
 /// Refuses an agent that would not run on a bare host, or is too large to send.
-fn check(bytes: &[u8]) -> Result<()> {
+fn check(architecture: Architecture, bytes: &[u8]) -> Result<()> {
     let refuse = |why: String| Err(LabError::Refused(format!("the agent was built, but {why}")));
-    if machine(bytes) != Some(EM_X86_64) {
-        return refuse("it is no x86_64 program".to_owned());
+    if machine(bytes) != Some(architecture.machine) {
+        return refuse(format!("it is no program for {}", architecture.name));
     }
     if program_headers(bytes).contains(&PT_INTERP) {
         return refuse("it is not static: it asks for an interpreter".to_owned());
@@ -140,15 +183,16 @@ mod tests {
 
     #[test]
     fn a_dynamic_program_is_refused() {
+        let native = if cfg!(target_arch = "aarch64") { AARCH64 } else { X86_64 };
         let shell = fs::read("/bin/sh").unwrap();
-        let error = check(&shell).unwrap_err().to_string();
+        let error = check(native, &shell).unwrap_err().to_string();
         assert!(error.contains("interpreter"), "{error}");
     }
 
     #[test]
     fn garbage_is_refused() {
         for bytes in [&b""[..], b"\x7fELF\x02\x01", &[0xff; 64]] {
-            assert!(check(bytes).is_err());
+            assert!(check(X86_64, bytes).is_err());
         }
     }
 }

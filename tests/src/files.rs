@@ -87,6 +87,19 @@ mod tests {
     }
 
     #[test]
+    fn the_coordinator_accepts_every_shape() {
+        for login in [Login::Sudo, Login::SudoPassword, Login::Root] {
+            for (bastion, count) in [(false, 1), (true, 3), (false, 300)] {
+                let mut spec = Spec::new("lab".parse().unwrap(), count).login(login);
+                spec.bastion = bastion;
+                let text = rack_yaml(&spec, &lay_out(&spec), Path::new("/rack"));
+                let (_, warnings) = rackwright::rack::parse("rack.yaml", &text).unwrap();
+                assert!(warnings.is_empty(), "{warnings:?}");
+            }
+        }
+    }
+
+    #[test]
     fn files_of_a_plain_rack() {
         insta::assert_snapshot!(rendered(&Spec::new("lab".parse().unwrap(), 2)));
     }

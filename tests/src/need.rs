@@ -7,12 +7,13 @@ use crate::error::{LabError, Result};
 use crate::run::{command, must};
 use crate::talk::say;
 
-/// A program and the Debian package that brings it.
+/// A program, or the path of another file, and the Debian package that brings it.
 type Tool = (&'static str, &'static str);
 
 const TOOLS: &[Tool] = &[
     ("systemd-nspawn", "systemd-container"),
     ("debootstrap", "debootstrap"),
+    ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("unshare", "util-linux"),

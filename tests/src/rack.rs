@@ -16,13 +16,14 @@ use crate::host::Host;
 use crate::layout::{Layout, lay_out};
 use crate::names::{RACKS, RackName, netns_path};
 use crate::prepare::{Shared, prepare};
-use crate::run::{command, each};
+use crate::run::{command, each, must};
 use crate::spec::{BASTION, Kind, Login, Spec};
 use crate::talk::say;
 use crate::{base, files, keys, limits, need, netns, sweep, sys};
 
 /// Hosts that boot at a time: more only make each other slow.
 const BOOTS_AT_A_TIME: usize = 8;
+const PORT_LIMIT: Duration = Duration::from_secs(10);
 const PASSWORD_LIMIT: Duration = Duration::from_secs(30);
 
 /// What the lab remembers of a rack. Taking it down does not depend on it.
@@ -179,6 +180,26 @@ impl Lab {
         let mut ssh = self.op_command("ssh")?;
         ssh.arg("-F").arg(self.ssh_config()).arg(host);
         Ok(ssh)
+    }
+
+    /// Pulls a host's cables, all of them: nothing it sends arrives, and it sees no carrier.
+    pub fn unplug(&self, host: &str) -> Result<()> {
+        self.switch_ports(host, "down")
+    }
+
+    /// Plugs them in again.
+    pub fn plug(&self, host: &str) -> Result<()> {
+        self.switch_ports(host, "up")
+    }
+
+    fn switch_ports(&self, host: &str, state: &str) -> Result<()> {
+        let nics = self.layout.host(self.find(host)?.name()).map_or(&[][..], |station| &station.nics);
+        for nic in nics {
+            let mut ip = command("ip");
+            ip.args(["-n", &self.layout.switch, "link", "set", &nic.port, state]);
+            must(ip, &format!("set {host}'s port {state}"), PORT_LIMIT)?;
+        }
+        Ok(())
     }
 
     fn build(&self, base: &Path) -> Result<()> {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Doing, LabError, Result};
 use crate::sys;
+use crate::talk::say;
 
 /// More than any program of the lab says; the rest is dropped.
 const OUTPUT_LIMIT: u64 = 64 << 20;
@@ -117,21 +118,29 @@ pub fn each<T: Sync, R: Send>(items: &[T], width: usize, work: impl Fn(&T) -> R 
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Asks again and again until `probe` says yes; `Err` of the probe is what was seen instead.
+/// Asks again and again until `probe` says yes; `Err` of the probe is what was seen instead. A long wait is
+/// explained on stderr.
 pub fn await_until<T>(
     what: &str,
     limit: Duration,
     probe: impl Fn() -> std::result::Result<T, String>,
 ) -> Result<T> {
-    let deadline = Instant::now() + limit;
+    let started = Instant::now();
+    let mut explain_after = Duration::from_secs(5);
     loop {
-        match probe() {
+        let last = match probe() {
             Ok(found) => return Ok(found),
-            Err(last) if Instant::now() >= deadline => {
-                return Err(LabError::Deadline { what: what.to_owned(), limit, last });
-            }
-            Err(_) => thread::sleep(Duration::from_millis(20)),
+            Err(last) => last,
+        };
+        let waited = started.elapsed();
+        if waited >= limit {
+            return Err(LabError::Deadline { what: what.to_owned(), limit, last });
         }
+        if waited >= explain_after {
+            say(format_args!("waiting since {} s until {what}: {last}", waited.as_secs()));
+            explain_after += Duration::from_secs(10);
+        }
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

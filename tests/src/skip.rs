@@ -1,11 +1,6 @@
-//! Tests that cannot run here say so, in one form, and `cargo lab test` repeats it at the end.
-
-use std::io::Write;
+//! Tests that cannot run here say so in one form, `SKIPPED: reason` on stdout; `cargo lab test` collects them.
 
 use crate::need::{self, Lack};
-
-/// The file that `cargo lab test` collects the reasons in.
-pub const SKIPS: &str = "RACKWRIGHT_LAB_SKIPS";
 
 /// Why tests of the host rack cannot run here, if so.
 ///
@@ -19,17 +14,6 @@ pub fn reason() -> Option<String> {
             assert!(std::env::var("CI").as_deref() != Ok("true"), "CI must have these packages: {list}");
             Some(format!("missing: {list} (`apt-get install {list}`)"))
         }
-    }
-}
-
-/// Says that a test did not run, on stderr and to `cargo lab test`.
-pub fn report(test: &str, reason: &str) {
-    let line = format!("SKIPPED: {test}: {reason}\n");
-    let _ = std::io::stderr().lock().write_all(line.as_bytes());
-    if let Some(path) = std::env::var_os(SKIPS)
-        && let Ok(mut file) = std::fs::OpenOptions::new().append(true).create(true).open(path)
-    {
-        let _ = file.write_all(line.as_bytes());
     }
 }
 
@@ -47,8 +31,11 @@ macro_rules! need_lab {
 #[macro_export]
 macro_rules! skip {
     ($($reason:tt)+) => {{
-        let thread = ::std::thread::current();
-        $crate::skip::report(thread.name().unwrap_or("test"), &::std::format!($($reason)+));
+        // Not through the lab's own writer: the test harness captures only this one.
+        #[allow(clippy::print_stdout)]
+        {
+            ::std::println!("SKIPPED: {}", ::std::format_args!($($reason)+));
+        }
         return;
     }};
 }

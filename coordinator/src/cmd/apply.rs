@@ -72,10 +72,11 @@ pub async fn carry_out(
         close(shares.into_iter().map(|s| s.surveyed).chain(idle).collect()).await;
         return Exit::Refused;
     }
-    if !shares.is_empty() && !yes {
-        if let Err(exit) = agreed(context, shares.len(), command) {
-            return exit;
-        }
+    if !shares.is_empty()
+        && !yes
+        && let Err(exit) = agreed(context, shares.len(), command)
+    {
+        return exit;
     }
     outcomes.extend(idle.iter().map(|s| NodeOutcome::idle(s.session.node.clone(), NodeResult::Unchanged)));
     close(idle).await;

@@ -1,12 +1,17 @@
 //! `rackwright init`: a commented rack from flags or from a list of hosts.
 
 use std::fmt::Write as _;
+use std::io::Read as _;
 use std::net::IpAddr;
+use std::path::Path;
 use std::str::FromStr;
 
 use rackwright_proto::name::{NameError, NodeName};
-use rackwright_proto::range::AddressRange;
+use rackwright_proto::range::{AddressRange, RangeError};
 
+use crate::cli::InitArgs;
+use crate::console::Console;
+use crate::exit::Exit;
 use crate::rack;
 use crate::rack::model::Role;
 use crate::rack::model::kubernetes::ProxyMode;
@@ -70,6 +75,12 @@ pub enum InitError {
     /// The parts do not fit together, such as a pool that holds a node. Diagnostics, rendered.
     #[error("what was asked for makes no valid rack\n{0}")]
     Invalid(String),
+    /// The list of hosts cannot be read.
+    #[error("read the list of hosts {0}: {1}")]
+    Unreadable(String, String),
+    /// A range that is none.
+    #[error("reading a pool's range")]
+    Range(#[from] RangeError),
     /// No hosts at all.
     #[error("no hosts: give `--node NAME=ADDRESS`, or a list with one host a line")]
     None,
@@ -304,3 +315,57 @@ const NO_CLUSTER: &str = "
 #     pools: [{name: first, addresses: [192.0.2.200-192.0.2.219]}]
 #     advertisements: [{pools: [first]}]
 ";
+/// Runs the command.
+pub fn run(console: Console, args: &InitArgs) -> Exit {
+    let text = match options(args).and_then(|options| rack_text(&options)) {
+        Ok(text) => text,
+        Err(error) => {
+            console.error(&error);
+            return Exit::Invalid;
+        }
+    };
+    let Some(path) = &args.output else {
+        console.data(|out| {
+            out.extend_from_slice(text.as_bytes());
+            Ok(())
+        });
+        return Exit::Done;
+    };
+    if path.exists() {
+        console.say(format_args!("error: {} is there already; it was left alone", path.display()));
+        return Exit::Invalid;
+    }
+    match crate::atomic::write(path, text.as_bytes(), 0o644) {
+        Ok(()) => {
+            console.say(format_args!("wrote {}; next: `rackwright check {0}`", path.display()));
+            Exit::Done
+        }
+        Err(error) => {
+            console.say(format_args!("error: write {}: {error}", path.display()));
+            Exit::Failed
+        }
+    }
+}
+
+fn options(args: &InitArgs) -> Result<InitOptions, InitError> {
+    let mut nodes = args.nodes.iter().map(|n| n.parse()).collect::<Result<Vec<InitNode>, _>>()?;
+    if let Some(path) = &args.hosts {
+        let text =
+            read_list(path).map_err(|e| InitError::Unreadable(path.display().to_string(), e.to_string()))?;
+        nodes.extend(hosts_list(&text)?);
+    }
+    let pool = args.pools.iter().map(|p| p.parse()).collect::<Result<_, RangeError>>()?;
+    Ok(InitOptions { nodes, user: Some(args.user.parse()?), become_sudo: args.sudo, pool, mode: args.mode })
+}
+
+/// The list's text; `-` is standard input. At most 1 MiB.
+fn read_list(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let source: Box<dyn std::io::Read> = if path.as_os_str() == "-" {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(std::fs::File::open(path)?)
+    };
+    source.take(1 << 20).read_to_string(&mut text)?;
+    Ok(text)
+}

@@ -53,7 +53,7 @@ fn decide(console: Console, args: &TrustArgs, target: &Target, keys: &[PublicKey
         }
         true => {
             let existing = if args.replace { Existing::Replace } else { Existing::Keep };
-            match record(&target.endpoint, keys, existing, false) {
+            match record(&target.endpoint, keys, existing) {
                 Ok(file) => {
                     console.say(format_args!("recorded in {}", file.display()));
                     Exit::Done

@@ -122,7 +122,7 @@ fn swap_sources(facts: &Facts) -> Vec<String> {
 fn resolver(host: &Host<'_>, facts: &Facts) -> Finding {
     let conf = &facts.machine.resolv_conf;
     let checked = format!("nameservers of {}", if conf.path.is_empty() { "resolv.conf" } else { &conf.path });
-    let check = Check::new("resolver-loop", &[host.node], "", checked, "addresses beyond this host");
+    let check = Check::new("resolver-loop", &[host.node], "", &checked, "addresses beyond this host");
     let is_loopback = |server: &&String| {
         server.split('%').next().is_some_and(|s| s.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback()))
     };
@@ -132,7 +132,8 @@ fn resolver(host: &Host<'_>, facts: &Facts) -> Finding {
             "set resolvConf: /run/systemd/resolve/resolv.conf in kubelet's configuration, or name a real server",
         ),
         None if conf.nameservers.is_empty() => {
-            check.warning("none", "name a DNS server in resolv.conf; pods inherit it")
+            Check::new("resolver-empty", &[host.node], "", checked, "at least one")
+                .warning("none", "name a DNS server in resolv.conf; pods inherit it")
         }
         None => check.pass(conf.nameservers.join(", ")),
     }
@@ -191,40 +192,44 @@ fn disk(host: &Host<'_>, full: &FullFacts) -> Vec<Finding> {
 }
 
 fn firewall(host: &Host<'_>, full: &FullFacts) -> Vec<Finding> {
-    let words: Vec<String> = full.firewall.iter().map(|line| line.to_lowercase()).collect();
-    let names =
-        |name: &str| words.iter().any(|line| line.split(|c: char| !c.is_alphanumeric()).any(|w| w == name));
-    let check = || {
-        Check::new(
-            "firewall-active",
-            &[host.node],
-            "",
-            "packet filters of the host",
-            "none that Kubernetes does not know",
-        )
-    };
-    let mut found: Vec<Finding> = ["firewalld", "ufw"].iter().filter(|name| names(name)).map(|name| {
-        check().warning(
-            format!("{name} is active"),
-            format!("stop {name}, or let it pass the ports of Kubernetes and MetalLB (TCP and UDP 7946) and all traffic of pods"),
-        )
-    }).collect();
-    if found.is_empty() {
-        found.push(check().pass("neither firewalld nor ufw"));
-    }
-    let backend = |words_of: &[&str]| {
-        words.iter().any(|line| line.contains("iptables") && words_of.iter().any(|w| line.contains(w)))
-    };
-    let mixed = Check::new("firewall-mixed", &[host.node], "", "backends of iptables with rules", "one");
-    found.push(if backend(&["legacy"]) && backend(&["nft", "nf_tables"]) {
-        mixed.warning(
-            "legacy and nftables",
-            "flush one (`iptables-legacy -F` in each table, or `nft flush ruleset`): rules of the two do not see each other",
-        )
-    } else {
-        mixed.pass("at most one")
+    let expected = "none that Kubernetes does not know";
+    let check =
+        |name: &str| Check::new("firewall-active", &[host.node], name, "keepers of packet filters", expected);
+    let line =
+        |name: &str| full.firewall.iter().find(|l| l.strip_prefix(name).is_some_and(|l| l.starts_with(':')));
+    let keepers = ["firewalld", "ufw"].into_iter().filter_map(|name| {
+        let fix = format!(
+            "disable {name}, or let it pass the ports of Kubernetes, MetalLB's (TCP and UDP 7946) and all traffic of pods"
+        );
+        Some(check(name).warning(line(name)?, fix))
     });
+    let mut found: Vec<Finding> = keepers.collect();
+    if found.is_empty() {
+        found.push(check("").pass("neither firewalld nor ufw"));
+    }
+    found.push(backends(host, full));
     found
+}
+
+/// iptables-nft makes nftables tables of the families ip and ip6 that are named as the legacy ones.
+fn backends(host: &Host<'_>, full: &FullFacts) -> Finding {
+    let legacy = full.firewall.iter().find(|l| l.contains("tables (legacy):"));
+    let is_of_iptables = |table: &str| {
+        let (family, name) = table.trim().split_once(' ').unwrap_or_default();
+        ["ip", "ip6"].contains(&family) && ["filter", "nat", "mangle", "raw", "security"].contains(&name)
+    };
+    let nftables = full
+        .firewall
+        .iter()
+        .find(|l| l.strip_prefix("nftables:").is_some_and(|tables| tables.split(',').any(is_of_iptables)));
+    let check = Check::new("firewall-mixed", &[host.node], "", "backends of iptables with tables", "one");
+    match (legacy, nftables) {
+        (Some(legacy), Some(nftables)) => check.warning(
+            format!("{legacy}; {nftables}"),
+            "settle on one (`update-alternatives --config iptables`) and reboot: rules of one do not see the other's",
+        ),
+        _ => check.pass("at most one"),
+    }
 }
 
 fn leftovers(host: &Host<'_>, full: &FullFacts) -> Finding {

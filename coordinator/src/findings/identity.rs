@@ -25,7 +25,7 @@ fn hostnames(nodes: &[(&NodeName, &Facts)]) -> Vec<Finding> {
         let expected = "a hostname of its own on each node";
         Check::new("hostname-twice", nodes, name, "hostnames across nodes", expected)
     };
-    twice(nodes, "hostname", check, "hostnamectl set-hostname NAME, on all but one of them", |facts| {
+    twice(nodes, "hostname", check, "run `hostnamectl set-hostname NAME` on all but one of them", |facts| {
         BTreeSet::from([facts.basics.hostname.clone()])
     })
 }

@@ -74,3 +74,15 @@ pub(crate) fn not_observed(node: &NodeName, step: &HostStep) -> Finding {
         "run `rackwright check` again; if it stays, the agent's log tells why",
     )
 }
+
+/// Something that may bring swap back at boot although the rack says off.
+pub(crate) fn swap_unclear(node: &NodeName, what: &str, observed: &str) -> Finding {
+    Check::new(
+        "swap-unclear",
+        &[node],
+        what,
+        "swap at the next boot",
+        "something that rackwright can turn off",
+    )
+    .warning(observed, format!("see to it by hand that {what} brings no swap, then waive this"))
+}

@@ -47,11 +47,13 @@ pub const NAMES: &[(&str, &str)] = &[
     ("not-root", "The agent does not run as root, so nothing can be changed."),
     ("port-in-use", "Another program listens on a port that the node's role needs."),
     ("product-uuid-twice", "Two nodes report the same product_uuid."),
+    ("resolver-empty", "The resolver configuration that pods would inherit names no server."),
     ("resolver-loop", "The resolver that pods would inherit is a loopback address, so DNS would ask itself."),
     ("step-refused", "A step cannot be done until somebody decides."),
     ("step-unsupported", "A host cannot have what a step brings, through no fault of anybody."),
     ("swap-on", "Swap is in use while the rack leaves it alone; kubelet refuses to start by default."),
     ("swap-returns", "Swap comes back at the next boot while the rack leaves it alone."),
+    ("swap-unclear", "Something may bring swap back at boot, and rackwright cannot turn it off."),
     ("sysctl-overridden", "Another sysctl.d file would win over ours at the next boot."),
     ("waiver-unused", "The rack waives a finding that was not found."),
 ];
@@ -120,29 +122,32 @@ pub struct Waiver {
 }
 
 impl Waiver {
-    /// A finding that speaks of several nodes is waived only when the waiver covers all of them.
+    /// A finding that speaks of several nodes is waived only when the waiver covers all of them; one that
+    /// speaks of the whole rack, only when the waiver does, too.
     fn covers(&self, finding: &Finding) -> bool {
         let covered = |node: &String| self.nodes.iter().any(|n| n.as_str() == node);
-        finding.name == self.finding && (self.nodes.is_empty() || finding.nodes.iter().all(covered))
+        let all = !finding.nodes.is_empty() && finding.nodes.iter().all(covered);
+        finding.name == self.finding && (self.nodes.is_empty() || all)
     }
 }
 
-/// Records the rack's reasons beside the findings that it accepts. A waiver that meets nothing is a finding.
+/// Records the rack's reasons, and adds a finding for each waiver that meets nothing. Only for runs that asked
+/// for everything; others use [`record_waivers`].
 #[must_use]
 pub fn apply_waivers(mut findings: Vec<Finding>, waivers: &[Waiver]) -> Vec<Finding> {
-    let mut unused = Vec::new();
-    for waiver in waivers {
-        let mut used = false;
-        for finding in findings.iter_mut().filter(|f| f.severity != Severity::Pass && waiver.covers(f)) {
-            finding.waived.get_or_insert_with(|| waiver.reason.clone());
-            used = true;
-        }
-        if !used {
-            unused.push(unused_waiver(waiver));
-        }
-    }
+    let unused: Vec<Finding> =
+        record_waivers(&mut findings, waivers).into_iter().map(unused_waiver).collect();
     findings.extend(unused);
     findings
+}
+
+/// Records the rack's reasons beside the findings that it accepts; returns the waivers that met nothing.
+pub fn record_waivers<'a>(findings: &mut [Finding], waivers: &'a [Waiver]) -> Vec<&'a Waiver> {
+    let mut meets = |waiver: &&Waiver| {
+        let open = findings.iter_mut().filter(|f| f.severity != Severity::Pass && waiver.covers(f));
+        open.map(|f| f.waived.get_or_insert_with(|| waiver.reason.clone())).count() > 0
+    };
+    waivers.iter().filter(|waiver| !meets(waiver)).collect()
 }
 
 fn unused_waiver(waiver: &Waiver) -> Finding {

@@ -59,9 +59,9 @@ fn check(node: &NodeName, key: &str, wanted: &str) -> Check {
 /// whatever their folder. Globs never win over an explicit setting, and ours is one.
 pub fn winner_over_ours<'a>(files: &'a [SysctlFile], key: &SysctlKey) -> Option<Winner<'a>> {
     let later = files.iter().filter(|f| name(&f.path) > name(SYSCTLS_FILE));
-    let lines = later.flat_map(|f| f.lines.iter().map(move |line| (f, line)));
+    let mut lines = later.flat_map(|f| f.lines.iter().map(move |line| (f, line)));
     let same = |text: &str| text.parse::<SysctlKey>().is_ok_and(|k| crate::plan::same_switch(&k, key));
-    let (file, line) = lines.filter(|(_, line)| same(&line.key)).last()?;
+    let (file, line) = lines.rfind(|(_, line)| same(&line.key))?;
     Some(Winner { path: &file.path, line: line.line, value: line.value.as_deref() })
 }
 

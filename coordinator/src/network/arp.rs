@@ -6,22 +6,20 @@ use ipnet::IpNet;
 use rackwright_proto::finding::Finding;
 use rackwright_proto::link::{Link, LinkKind, Network};
 
+use super::interface::sysctl_name;
 use super::say::{Say as _, error, list, pass, warning};
 use super::{Choice, NodeInput, PoolInput, Scene, Speaker, names, range};
 
+/// Routes that a DHCP client made (rtnetlink(7)).
+const RTPROT_DHCP: u8 = 16;
+
 /// Everything about the interfaces that carry a pool on a node.
-pub(super) fn carrier_findings(
-    scene: &Scene,
-    pool: &PoolInput,
-    node: &NodeInput,
-    choice: &Choice,
-) -> Vec<Finding> {
+pub(super) fn carrier_findings(pool: &PoolInput, node: &NodeInput, choice: &Choice) -> Vec<Finding> {
     let mut findings = Vec::new();
     let names: BTreeSet<_> = choice.carriers.iter().map(|carrier| &carrier.link).collect();
     for link in node.network.links.iter().filter(|link| names.contains(&link.name)) {
         if choice.carriers.iter().any(|c| c.link == link.name && c.range.first.is_ipv4()) {
             findings.extend(proxy_arp(node.network, link));
-            findings.extend(sysctls(scene, node.network, link));
         }
     }
     findings.extend(
@@ -30,17 +28,27 @@ pub(super) fn carrier_findings(
     findings.into_iter().map(|finding| finding.on([&node.name])).collect()
 }
 
+/// The ARP sysctls in force on every link where other machines can be.
+pub(super) fn values_in_force(scene: &Scene) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for node in &scene.nodes {
+        let links = node.network.links.iter().filter(|link| on_segment(link));
+        let said = links.flat_map(|link| sysctls(scene, node.network, link));
+        findings.extend(said.map(|finding| finding.on([&node.name])));
+    }
+    findings
+}
+
 fn proxy_arp(network: &Network, link: &Link) -> Option<Finding> {
     let name = &link.name;
     let [all, own] = [network.arp_all.proxy_arp, link.arp.proxy_arp];
+    let key = format!("net.ipv4.conf.{}.proxy_arp", sysctl_name(name));
     (all.max(own) > 0).then(|| {
         warning(names::PROXY_ARP, name)
             .checked(format!("whether {name} answers ARP for other hosts"))
-            .observed(format!(
-                "net.ipv4.conf.all.proxy_arp is {all}, net.ipv4.conf.{name}.proxy_arp is {own}: either is enough"
-            ))
+            .observed(format!("net.ipv4.conf.all.proxy_arp is {all}, {key} is {own}: either is enough"))
             .expected("0 for both, or every address may look taken and traffic for it may go astray")
-            .fix(format!("sysctl -w net.ipv4.conf.all.proxy_arp=0 net.ipv4.conf.{name}.proxy_arp=0, and in sysctl.d"))
+            .fix(format!("sysctl -w net.ipv4.conf.all.proxy_arp=0 {key}=0, and in sysctl.d"))
     })
 }
 
@@ -68,7 +76,7 @@ fn sysctls(scene: &Scene, network: &Network, link: &Link) -> Vec<Finding> {
 /// Judges what will be in force once the plan has set `all` to the wanted value. What the interface itself has
 /// above that, no value of `all` can undo.
 fn effective(link: &str, key: &str, wanted: u8, all: u8, own: u8) -> Option<Finding> {
-    let subject = format!("net.ipv4.conf.{link}.{key}");
+    let subject = format!("net.ipv4.conf.{}.{key}", sysctl_name(link));
     let now = all.max(own);
     let seen = format!("{key} is {all} for all and {own} for {link}, so {now} is in force");
     let checked = format!("the {key} in force on {link}");
@@ -85,20 +93,21 @@ fn effective(link: &str, key: &str, wanted: u8, all: u8, own: u8) -> Option<Find
 }
 
 fn ignores_all(link: &str, all: u8, own: u8) -> Finding {
-    error(names::ARP_IGNORE_ALL, format!("net.ipv4.conf.{link}.arp_ignore"))
+    let key = format!("net.ipv4.conf.{}.arp_ignore", sysctl_name(link));
+    error(names::ARP_IGNORE_ALL, &key)
         .checked(format!("whether {link} answers ARP at all"))
         .observed(format!("arp_ignore is {all} for all and {own} for {link}: with 8 the host answers nobody"))
         .expected("less than 8 for both")
-        .fix(format!(
-            "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.{link}.arp_ignore=0, and in sysctl.d"
-        ))
+        .fix(format!("sysctl -w net.ipv4.conf.all.arp_ignore=1 {key}=0, and in sysctl.d"))
 }
 
 fn leased(pool: &PoolInput, node: &NodeInput, link: &str, subnet: &IpNet) -> Option<Finding> {
     // An IPv6 address with a lifetime comes from router advertisements, and says nothing of a range.
     let links = node.network.links.iter().filter(|known| known.name == link);
     let mut addresses = links.flat_map(|link| &link.addresses).filter(|a| a.net.addr().is_ipv4());
-    let address = addresses.find(|a| a.dynamic && a.net.trunc() == *subnet)?;
+    let routes = || node.network.routes.iter().filter(|route| route.link.as_deref() == Some(link));
+    let by_dhcp = routes().any(|route| route.protocol == RTPROT_DHCP && route.to.addr().is_ipv4());
+    let address = addresses.find(|a| (a.dynamic || by_dhcp) && a.net.trunc() == *subnet)?;
     Some(
         warning(names::POOL_IN_DHCP_SUBNET, &pool.name)
             .checked(format!("whether a DHCP server hands out addresses in the subnet of pool {}", pool.name))

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rackwright_proto::finding::{Finding, Severity};
-use rackwright_proto::link::{LinkKind, Mac, Neighbour};
+use rackwright_proto::link::{LinkKind, Neighbour};
 
 use super::interface::subnets;
+use super::owners::Owners;
 use super::say::{Say as _, addresses, error, list, warning};
 use super::{PoolInput, Scene, names, range};
 
@@ -26,15 +27,15 @@ pub(super) fn pool_holds(scene: &Scene, pool: &PoolInput) -> Vec<Finding> {
 }
 
 /// Who has an address: nodes by name, with words.
-type Owners = BTreeMap<IpAddr, BTreeSet<(String, String)>>;
+type Holders = BTreeMap<IpAddr, BTreeSet<(String, String)>>;
 
 fn in_pool(pool: &PoolInput, ip: IpAddr) -> bool {
     pool.ranges.iter().any(|span| range::holds(span, ip))
 }
 
 /// One finding for all addresses of one sort that a pool holds; `None` where it holds none.
-fn held(pool: &PoolInput, severity: Severity, name: &str, what: &str, owners: &Owners) -> Option<Finding> {
-    let held: Vec<_> = owners.iter().filter(|(ip, _)| in_pool(pool, **ip)).collect();
+fn held(pool: &PoolInput, severity: Severity, name: &str, what: &str, holders: &Holders) -> Option<Finding> {
+    let held: Vec<_> = holders.iter().filter(|(ip, _)| in_pool(pool, **ip)).collect();
     let nodes = held.iter().flat_map(|(_, who)| who.iter().map(|(node, _)| node.clone()));
     let seen = held.iter().map(|(ip, who)| {
         let words: BTreeSet<_> = who.iter().map(|(_, words)| words).collect();
@@ -56,7 +57,7 @@ fn held(pool: &PoolInput, severity: Severity, name: &str, what: &str, owners: &O
 }
 
 fn unusable_addresses(scene: &Scene, pool: &PoolInput) -> Vec<Finding> {
-    let (mut networks, mut broadcasts) = (Owners::new(), Owners::new());
+    let (mut networks, mut broadcasts) = (Holders::new(), Holders::new());
     for node in &scene.nodes {
         let links = node.network.links.iter().filter(|link| link.kind != LinkKind::Loopback);
         for net in links.flat_map(|link| subnets(node.network, link)) {
@@ -71,32 +72,32 @@ fn unusable_addresses(scene: &Scene, pool: &PoolInput) -> Vec<Finding> {
         (names::POOL_HOLDS_BROADCAST_ADDRESS, "a broadcast address", broadcasts),
     ];
     let held =
-        sorts.iter().filter_map(|(name, what, owners)| held(pool, Severity::Error, name, what, owners));
+        sorts.iter().filter_map(|(name, what, holders)| held(pool, Severity::Error, name, what, holders));
     held.collect()
 }
 
 /// Every address of every node, from its facts and from the rack.
 fn node_addresses(scene: &Scene, pool: &PoolInput) -> Option<Finding> {
-    let mut owners = Owners::new();
+    let mut holders = Holders::new();
     for node in &scene.nodes {
         for link in node.network.links.iter().filter(|link| link.name != IPVS_LINK) {
             for address in &link.addresses {
                 let owner = (node.name.clone(), format!("{} of {}", link.name, node.name));
-                owners.entry(address.net.addr()).or_default().insert(owner);
+                holders.entry(address.net.addr()).or_default().insert(owner);
             }
         }
         if let Some(ip) = node.address {
-            let by_facts = owners.entry(ip).or_default();
+            let by_facts = holders.entry(ip).or_default();
             if !by_facts.iter().any(|(name, _)| *name == node.name) {
                 by_facts.insert((node.name.clone(), format!("{} in the rack", node.name)));
             }
         }
     }
-    held(pool, Severity::Error, names::POOL_HOLDS_NODE_ADDRESS, "an address of a node", &owners)
+    held(pool, Severity::Error, names::POOL_HOLDS_NODE_ADDRESS, "an address of a node", &holders)
 }
 
 fn gateways(scene: &Scene, pool: &PoolInput) -> Option<Finding> {
-    let mut owners = Owners::new();
+    let mut holders = Holders::new();
     for node in &scene.nodes {
         for (route, via) in node.network.routes.iter().filter_map(|route| Some((route, route.via?))) {
             let to = if route.to.prefix_len() == 0 {
@@ -104,27 +105,27 @@ fn gateways(scene: &Scene, pool: &PoolInput) -> Option<Finding> {
             } else {
                 format!("route to {}", route.to)
             };
-            owners.entry(via).or_default().insert((node.name.clone(), to));
+            holders.entry(via).or_default().insert((node.name.clone(), to));
         }
     }
-    held(pool, Severity::Error, names::POOL_HOLDS_GATEWAY, "a gateway", &owners)
+    held(pool, Severity::Error, names::POOL_HOLDS_GATEWAY, "a gateway", &holders)
 }
 
 /// Machines that a node has heard of. One that was heard lately is an error; an entry that is only stale tells
 /// that somebody was there once.
 fn neighbours(scene: &Scene, pool: &PoolInput) -> Vec<Finding> {
-    let ours = macs(scene);
-    let (mut fresh, mut stale) = (Owners::new(), Owners::new());
+    let ours = Owners::among(&scene.nodes);
+    let (mut fresh, mut stale) = (Holders::new(), Holders::new());
     for node in &scene.nodes {
         for neighbour in &node.network.neighbours {
             // The pool's own addresses are answered by nodes, once they are in use.
-            if ours.contains_key(&neighbour.mac) {
+            if ours.knows(neighbour.mac) {
                 continue;
             }
             let Some(is_fresh) = was_heard(neighbour) else { continue };
             let who = format!("{}, {}", neighbour.mac, neighbour.state);
-            let owners = if is_fresh { &mut fresh } else { &mut stale };
-            owners.entry(neighbour.ip).or_default().insert((node.name.clone(), who));
+            let holders = if is_fresh { &mut fresh } else { &mut stale };
+            holders.entry(neighbour.ip).or_default().insert((node.name.clone(), who));
         }
     }
     stale.retain(|ip, _| !fresh.contains_key(ip));
@@ -142,17 +143,6 @@ fn was_heard(neighbour: &Neighbour) -> Option<bool> {
         "stale" => Some(false),
         _ => None,
     }
-}
-
-/// Which nodes have a MAC address.
-pub(super) fn macs(scene: &Scene) -> BTreeMap<Mac, BTreeSet<String>> {
-    let mut macs = BTreeMap::<_, BTreeSet<_>>::new();
-    for node in &scene.nodes {
-        for mac in node.network.links.iter().filter_map(|link| link.mac) {
-            macs.entry(mac).or_default().insert(node.name.clone());
-        }
-    }
-    macs
 }
 
 fn reserved(scene: &Scene, pool: &PoolInput) -> Vec<Finding> {

@@ -34,7 +34,7 @@ pub fn choose_interface(
     node: &NodeInput,
     speaker: &Speaker,
 ) -> Result<Choice, Vec<Finding>> {
-    let candidates = candidates(pool, node).map_err(|missing| vec![missing])?;
+    let candidates = candidates(pool, node)?;
     let (mut carriers, mut why) = (Vec::new(), Vec::new());
     for span in &pool.ranges {
         match carrier(pool, node, span, &candidates, speaker) {
@@ -51,7 +51,7 @@ pub fn choose_interface(
 }
 
 /// The links that rack and advertisement leave to choose from.
-fn candidates<'a>(pool: &PoolInput, node: &NodeInput<'a>) -> Result<Vec<&'a Link>, Finding> {
+fn candidates<'a>(pool: &PoolInput, node: &NodeInput<'a>) -> Result<Vec<&'a Link>, Vec<Finding>> {
     let allowed = |link: &&Link| {
         let by_node = match &node.interface {
             Wanted::Auto => true,
@@ -68,12 +68,13 @@ fn candidates<'a>(pool: &PoolInput, node: &NodeInput<'a>) -> Result<Vec<&'a Link
         wanted.push(name.clone());
     }
     wanted.dedup();
-    Err(error(names::POOL_INTERFACE, &pool.name)
+    let missing = error(names::POOL_INTERFACE, &pool.name)
         .on([&node.name])
         .checked(format!("which interface carries pool {}", pool.name))
         .observed(format!("the node has the interfaces {}", list(node.network.links.iter().map(|l| &l.name))))
         .expected(format!("an interface that is {}", wanted.join(" and also ")))
-        .fix("name an interface that the node has, under `network` for the node or under `interfaces` of the advertisement"))
+        .fix("name an interface that the node has, under `network` for the node or under `interfaces` of the advertisement");
+    Err(vec![missing])
 }
 
 fn carrier(
@@ -139,82 +140,89 @@ fn off_link(
         .fix("choose a range of the node's own subnet, or leave the node out with `nodeSelectors` of the advertisement")
 }
 
+/// Something that keeps a link from carrying a range: the finding's name, what was observed and expected, and the
+/// fix.
+type Obstacle = (&'static str, String, &'static str, String);
+
 /// What keeps a link from carrying a range; empty when nothing does.
 fn obstacles(pool: &PoolInput, link: &Link, span: &Span, speaker: &Speaker) -> Vec<Finding> {
-    let name = &link.name;
     let four = span.first.is_ipv4();
-    let because = |finding: &str, observed: String, expected: &str, fix: String| {
-        error(finding, &pool.name)
-            .checked(format!("whether {name} can carry pool {}", pool.name))
+    let all = [
+        down(link),
+        without_arp(link, four),
+        enslaved(link),
+        excluded(link, speaker),
+        without_link_local(link).filter(|_| !four),
+    ];
+    let found = all.into_iter().flatten().map(|(name, observed, expected, fix)| {
+        error(name, &pool.name)
+            .checked(format!("whether {} can carry pool {}", link.name, pool.name))
             .observed(observed)
             .expected(expected)
             .fix(fix)
-    };
-    let mut found = Vec::new();
+    });
+    found.collect()
+}
+
+fn down(link: &Link) -> Option<Obstacle> {
+    let name = &link.name;
     if !link.up {
         let fix = format!(
             "bring it up (`ip link set {name} up`), and for good in the host's network configuration"
         );
-        found.push(because(
-            names::POOL_INTERFACE_DOWN,
-            format!("{name} is down"),
-            "an interface that is up",
-            fix,
-        ));
-    } else if !link.carrier {
-        let fix = format!("connect {name}, or name another interface for the pool");
-        let observed = format!("{name} is up, but has no carrier");
-        found.push(because(names::POOL_INTERFACE_DOWN, observed, "an interface that is connected", fix));
+        return Some((names::POOL_INTERFACE_DOWN, format!("{name} is down"), "an interface that is up", fix));
     }
-    if link.noarp || (four && !link.broadcast) {
-        let what = if link.noarp { "does not take part in ARP (NOARP)" } else { "cannot broadcast" };
-        let fix = "name an Ethernet interface for the pool".to_owned();
-        let expected = "an interface on which neighbours ask by ARP: MetalLB skips all others";
-        found.push(because(names::POOL_INTERFACE_NO_ARP, format!("{name} {what}"), expected, fix));
-    }
-    if let Some(master) = &link.master {
-        let fix = format!("move the addresses of {name} to {master}, and use {master}");
-        let observed = format!("{name} is a port of {master}");
-        let expected = "the bond or bridge itself: MetalLB skips its ports";
-        found.push(because(names::POOL_INTERFACE_ENSLAVED, observed, expected, fix));
-    }
-    if let Some(pattern) = speaker.excludes(name) {
-        found.push(excluded(because, name, pattern, speaker));
-    }
-    if !four && !has_link_local(link) {
-        let fix = format!("enable IPv6 on {name}: `sysctl net.ipv6.conf.{name}.disable_ipv6=0`");
-        let observed = format!("{name} has no IPv6 link-local address");
-        let expected =
-            "a link-local address (fe80::/10): MetalLB answers neighbour solicitations on no other interface";
-        found.push(because(names::POOL_INTERFACE_NO_LINK_LOCAL, observed, expected, fix));
-    }
-    found
+    let observed = format!("{name} is up, but has no carrier");
+    let fix = format!("connect {name}, or name another interface for the pool");
+    (!link.carrier).then_some((names::POOL_INTERFACE_DOWN, observed, "an interface that is connected", fix))
 }
 
-fn excluded(
-    because: impl Fn(&str, String, &str, String) -> Finding,
-    name: &str,
-    pattern: &str,
-    speaker: &Speaker,
-) -> Finding {
+fn without_arp(link: &Link, four: bool) -> Option<Obstacle> {
+    let what = match link.noarp {
+        true => "does not take part in ARP (NOARP)",
+        false if four && !link.broadcast => "cannot broadcast",
+        false => return None,
+    };
+    let observed = format!("{} {what}", link.name);
+    let expected = "an interface on which neighbours ask by ARP: MetalLB skips all others";
+    Some((names::POOL_INTERFACE_NO_ARP, observed, expected, "name an Ethernet interface for the pool".into()))
+}
+
+fn enslaved(link: &Link) -> Option<Obstacle> {
+    let (name, master) = (&link.name, link.master.as_ref()?);
+    let fix = format!("move the addresses of {name} to {master}, and use {master}");
+    let expected = "the bond or bridge itself: MetalLB skips its ports";
+    Some((names::POOL_INTERFACE_ENSLAVED, format!("{name} is a port of {master}"), expected, fix))
+}
+
+fn excluded(link: &Link, speaker: &Speaker) -> Option<Obstacle> {
+    let (name, pattern) = (&link.name, speaker.excludes(&link.name)?);
     let observed =
         format!("MetalLB {} skips {name}: its exclusion list holds `{pattern}`", speaker.version());
-    let newer = Speaker::default();
-    let fix = if newer.excludes(name).is_none() {
-        "use MetalLB 0.13.11 or newer, whose list matches whole names, or take the pattern out of `excludel2.yaml` in the ConfigMap metallb-excludel2"
-    } else {
-        "use another interface, or take the pattern out of `excludel2.yaml` in the ConfigMap metallb-excludel2"
+    let first = match Speaker::default().excludes(name) {
+        Some(_) => "use another interface",
+        None => "use MetalLB 0.13.11 or newer, whose list matches whole names",
     };
-    because(
-        names::POOL_INTERFACE_EXCLUDED,
-        observed,
-        "an interface that MetalLB announces on",
-        fix.to_owned(),
-    )
+    let fix =
+        format!("{first}, or take the pattern out of `excludel2.yaml` in the ConfigMap metallb-excludel2");
+    Some((names::POOL_INTERFACE_EXCLUDED, observed, "an interface that MetalLB announces on", fix))
 }
 
-fn has_link_local(link: &Link) -> bool {
-    link.addresses.iter().any(|a| matches!(a.net, IpNet::V6(net) if net.addr().is_unicast_link_local()))
+fn without_link_local(link: &Link) -> Option<Obstacle> {
+    let name = &link.name;
+    let local = |net: &IpNet| matches!(net, IpNet::V6(net) if net.addr().is_unicast_link_local());
+    let missing = !link.addresses.iter().any(|address| local(&address.net));
+    let observed = format!("{name} has no IPv6 link-local address");
+    let expected =
+        "a link-local address (fe80::/10): MetalLB answers neighbour solicitations on no other interface";
+    let fix =
+        format!("enable IPv6 on {name}: `sysctl -w net.ipv6.conf.{}.disable_ipv6=0`", sysctl_name(name));
+    missing.then_some((names::POOL_INTERFACE_NO_LINK_LOCAL, observed, expected, fix))
+}
+
+/// A link's name as a part of a sysctl key, where a dot would be taken for a separator (sysctl.d(5)).
+pub(super) fn sysctl_name(link: &str) -> String {
+    link.replace('.', "/")
 }
 
 /// That a pool is carried, and what may bite nevertheless.
@@ -231,6 +239,9 @@ fn praise_and_cautions(pool: &PoolInput, node: &NodeInput, carriers: &[Carrier])
     links.sort();
     links.dedup();
     let links = links.into_iter().filter_map(|name| node.network.links.iter().find(|l| l.name == *name));
+    // What holds for the link below a VLAN holds for the VLAN.
+    let below = |link: &Link| node.network.links.iter().find(|l| Some(&l.name) == link.parent.as_ref());
+    let links = links.flat_map(|link| [Some(link), below(link)]).flatten();
     findings.extend(links.filter_map(|link| caution(pool, link)).map(|finding| finding.on([&node.name])));
     findings
 }
@@ -245,7 +256,7 @@ fn caution(pool: &PoolInput, link: &Link) -> Option<Finding> {
             beware(names::POOL_INTERFACE_WIRELESS)
                 .observed(format!("{name} is wireless"))
                 .expected("a wired interface: access points and power saving lose ARP requests for addresses that the station was not given")
-                .fix(format!("use a wired interface, or try `ip link set {name} promisc on` and make it last")),
+                .fix(format!("use a wired interface, or try `ip link set {name} promisc on` and make that permanent")),
         ),
         (LinkKind::Bond, Some(mode @ "balance-alb")) => Some(
             beware(names::POOL_INTERFACE_BOND)

@@ -4,7 +4,7 @@
 //! All of it is pure: inputs derived from the rack, facts and answers of probes in, findings out. Equal findings
 //! of several nodes are one finding that names them all.
 //!
-//! In order: [`pool_findings`] judges facts alone; [`pool_probes`] and [`neighbour_probes`] say which node is to
+//! In order: [`judge_facts`] judges facts alone; [`pool_probes`] and [`neighbour_probes`] say which node is to
 //! ask what; [`judge_pool_probes`] and [`judge_neighbours`] judge the answers.
 
 mod arp;
@@ -12,6 +12,7 @@ mod holdings;
 mod interface;
 mod names;
 mod neighbours;
+mod owners;
 mod probes;
 mod range;
 mod say;
@@ -27,7 +28,7 @@ use rackwright_proto::link::Network;
 
 pub use interface::{Carrier, Choice, choose_interface};
 pub use names::NAMES;
-pub use neighbours::{differing_mtus, judge_neighbours, neighbour_probes};
+pub use neighbours::{judge_neighbours, neighbour_probes};
 pub use probes::{MOST_PER_POOL, pool_probes};
 pub use speaker::Speaker;
 pub use verdict::judge_pool_probes;
@@ -115,14 +116,14 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// Everything that facts alone tell about the pools and the interfaces that carry them.
-pub fn pool_findings(scene: &Scene) -> Vec<Finding> {
+/// Everything that facts alone tell: of the pools, the interfaces that carry them, and the segments.
+pub fn judge_facts(scene: &Scene) -> Vec<Finding> {
     let mut findings = Vec::new();
     for pool in &scene.pools {
         for node in scene.nodes_of(pool) {
             match choose_interface(pool, node, &scene.speaker) {
                 Ok(choice) => {
-                    findings.extend(arp::carrier_findings(scene, pool, node, &choice));
+                    findings.extend(arp::carrier_findings(pool, node, &choice));
                     findings.extend(choice.findings);
                 }
                 Err(why) => findings.extend(why),
@@ -132,6 +133,8 @@ pub fn pool_findings(scene: &Scene) -> Vec<Finding> {
     }
     findings.extend(holdings::overlaps(&scene.pools));
     findings.extend(arp::two_interfaces_in_one_subnet(scene));
+    findings.extend(arp::values_in_force(scene));
+    findings.extend(neighbours::differing_mtus(&scene.nodes));
     say::merge(findings)
 }
 

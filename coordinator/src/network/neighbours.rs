@@ -8,6 +8,7 @@ use rackwright_proto::finding::Finding;
 use rackwright_proto::l2::{Patience, Probe, Probed};
 use rackwright_proto::link::{Link, Mac};
 
+use super::owners::Owners;
 use super::say::{self, Say as _, error, list, pass, warning};
 use super::{NodeInput, arp, names, range};
 
@@ -29,7 +30,9 @@ fn subnets<'a>(nodes: &'a [NodeInput<'a>]) -> BTreeMap<IpNet, Vec<Place<'a>>> {
         for link in node.network.links.iter().filter(|link| arp::on_segment(link)) {
             for address in link.addresses.iter().filter(|address| !address.secondary) {
                 let places = subnets.entry(address.net.trunc()).or_default();
-                if !is_host_or_link_local(&address.net) && !places.iter().any(|p| p.node == node.name) {
+                if !is_host_or_link_local(&address.net)
+                    && places.last().is_none_or(|last| last.node != node.name)
+                {
                     places.push(Place { node: &node.name, link, ip: address.net.addr() });
                 }
             }
@@ -85,9 +88,10 @@ pub fn judge_neighbours(
 ) -> Vec<Finding> {
     let hearings = hearings(asked, probed);
     let mut findings = Vec::new();
+    let owners = Owners::among(nodes);
     for (subnet, places) in subnets(nodes) {
         findings.extend(hearing(&subnet, &places, &hearings));
-        findings.extend(places.iter().filter_map(|place| identity(nodes, place, hearings.get(&place.ip)?)));
+        findings.extend(places.iter().filter_map(|place| identity(&owners, place, hearings.get(&place.ip)?)));
     }
     findings.extend(not_probed(asked, probed));
     say::merge(findings)
@@ -153,35 +157,27 @@ fn hearing(subnet: &IpNet, places: &[Place], hearings: &BTreeMap<IpAddr, Hearing
 }
 
 /// Whether a node's address is answered for by that node, and once.
-fn identity(nodes: &[NodeInput], place: &Place, hearing: &Hearing) -> Option<Finding> {
-    let own = nodes.iter().find(|node| node.name == place.node)?;
-    let own: BTreeSet<_> = own.network.links.iter().filter_map(|link| link.mac).collect();
+fn identity(owners: &Owners, place: &Place, hearing: &Hearing) -> Option<Finding> {
     let (node, ip) = (place.node, place.ip);
+    let is_own = |mac: &Mac| owners.of(*mac).any(|owner| owner == node);
     let seen =
-        format!("{ip} of {node}: answered by {}", list(hearing.macs.iter().map(|mac| describe(nodes, *mac))));
+        format!("{ip} of {node}: answered by {}", list(hearing.macs.iter().map(|mac| owners.describe(*mac))));
     let checked = format!("who answers for {ip}, the address of {node}");
-    let foreign = hearing.macs.iter().any(|mac| !own.contains(mac));
+    let foreign = !hearing.macs.iter().all(is_own);
+    let only = format!("only {node}{}", place.link.mac.map(|mac| format!(" ({mac})")).unwrap_or_default());
     let finding = match (hearing.macs.len(), foreign) {
         (0, _) | (1, false) => return None,
-        (1, true) => {
-            error(names::NODE_ADDRESS_ELSEWHERE, ip).expected(format!("only {node} ({})", list(&own))).fix(
-                "give the other machine another address; or find the router that answers for it (proxy_arp)",
-            )
-        }
+        (1, true) => error(names::NODE_ADDRESS_ELSEWHERE, ip).expected(only.clone()).fix(
+            "give the other machine another address; or find the router that answers for it (proxy_arp)",
+        ),
         (_, true) => error(names::NODE_ADDRESS_TWICE, ip)
-            .expected(format!("only {node} ({})", list(&own)))
+            .expected(only.clone())
             .fix(format!("two machines have {ip}: give one of them another address")),
         (_, false) => warning(names::NODE_ADDRESS_TWICE, ip)
             .expected("one MAC address: the node answers on two interfaces of one segment")
             .fix("bond the two interfaces, give them different subnets, or set arp_ignore to 1"),
     };
     Some(finding.on([node]).checked(checked).observed(seen))
-}
-
-fn describe(nodes: &[NodeInput], mac: Mac) -> String {
-    let has = |node: &&NodeInput| node.network.links.iter().any(|link| link.mac == Some(mac));
-    let owners: Vec<_> = nodes.iter().filter(has).map(|node| &node.name).collect();
-    if owners.is_empty() { format!("{mac} (not of the rack)") } else { format!("{mac} ({})", list(owners)) }
 }
 
 fn not_probed(asked: &BTreeMap<String, Vec<Probe>>, probed: &BTreeMap<String, Vec<Probed>>) -> Vec<Finding> {
@@ -208,7 +204,7 @@ fn not_probed(asked: &BTreeMap<String, Vec<Probe>>, probed: &BTreeMap<String, Ve
 }
 
 /// Links of one subnet whose MTU differs.
-pub fn differing_mtus(nodes: &[NodeInput]) -> Vec<Finding> {
+pub(super) fn differing_mtus(nodes: &[NodeInput]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (subnet, places) in subnets(nodes) {
         let mut mtus = BTreeMap::<_, Vec<_>>::new();

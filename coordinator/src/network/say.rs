@@ -83,7 +83,7 @@ pub(super) fn merge(findings: impl IntoIterator<Item = Finding>) -> Vec<Finding>
         finding.nodes.sort();
         finding.nodes.dedup();
     }
-    merged.sort_by(|a, b| b.severity.cmp(&a.severity));
+    merged.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     merged
 }
 

@@ -7,7 +7,8 @@ use rackwright_proto::finding::Finding;
 use rackwright_proto::l2::{Patience, Probe, Probed, Span};
 use rackwright_proto::link::Mac;
 
-use super::holdings::{is_own_address, macs};
+use super::holdings::is_own_address;
+use super::owners::Owners;
 use super::say::{self, Say as _, addresses, error, list, pass, warning};
 use super::{PoolInput, Scene, names, range};
 
@@ -19,7 +20,7 @@ pub fn judge_pool_probes(
     probed: &BTreeMap<String, Vec<Probed>>,
 ) -> Vec<Finding> {
     let heard = heard(probed);
-    let owners = macs(scene);
+    let owners = Owners::among(&scene.nodes);
     let mut findings = Vec::new();
     for pool in &scene.pools {
         let mut verdicts = Verdicts::default();
@@ -28,7 +29,7 @@ pub fn judge_pool_probes(
         {
             verdicts.add(scene, &owners, *ip, who);
         }
-        let conflicts = verdicts.into_findings(pool);
+        let conflicts = verdicts.into_findings(pool, &unreached(scene, pool));
         let clean = !conflicts.iter().any(Finding::blocks);
         findings.extend(conflicts);
         findings.extend(coverage(scene, pool, asked, probed, clean));
@@ -54,6 +55,17 @@ fn heard(probed: &BTreeMap<String, Vec<Probed>>) -> BTreeMap<IpAddr, Who> {
     heard
 }
 
+/// A hint at nodes whose MAC addresses are not known, because they were not heard from.
+fn unreached(scene: &Scene, pool: &PoolInput) -> String {
+    let reached: BTreeSet<_> = scene.nodes.iter().map(|node| &node.name).collect();
+    let missing: Vec<_> = pool.nodes.iter().filter(|name| !reached.contains(name)).collect();
+    if missing.is_empty() {
+        String::new()
+    } else {
+        format!("; it may be a node that was not reached ({}): bring that back first", list(missing))
+    }
+}
+
 /// What an address's answers amount to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Verdict {
@@ -76,45 +88,34 @@ enum Verdict {
 struct Verdicts(BTreeMap<(Verdict, Vec<String>, BTreeSet<String>), Vec<IpAddr>>);
 
 impl Verdicts {
-    fn add(&mut self, scene: &Scene, owners: &BTreeMap<Mac, BTreeSet<String>>, ip: IpAddr, who: &Who) {
+    fn add(&mut self, scene: &Scene, owners: &Owners, ip: IpAddr, who: &Who) {
         // Nodes probe for each other's pools at the same time; that is no sign of a conflict.
-        let seekers: Vec<_> = who.seeks.iter().filter(|mac| !owners.contains_key(mac)).collect();
+        let seekers: Vec<_> = who.seeks.iter().filter(|mac| !owners.knows(**mac)).collect();
         if !seekers.is_empty() {
-            let words = seekers.into_iter().map(|mac| describe(owners, *mac)).collect();
+            let words = seekers.into_iter().map(|mac| owners.describe(*mac)).collect();
             self.0.entry((Verdict::Sought, words, BTreeSet::new())).or_default().push(ip);
         }
         if who.claims.is_empty() {
             return;
         }
-        let words = who.claims.iter().map(|mac| describe(owners, *mac)).collect();
+        let words = who.claims.iter().map(|mac| owners.describe(*mac)).collect();
         let nodes: BTreeSet<_> =
-            who.claims.iter().filter_map(|mac| owners.get(mac)).flatten().cloned().collect();
+            who.claims.iter().flat_map(|mac| owners.of(*mac)).map(str::to_owned).collect();
         let verdict = judge(scene, owners, ip, who, &nodes);
         self.0.entry((verdict, words, nodes)).or_default().push(ip);
     }
 
-    fn into_findings(self, pool: &PoolInput) -> Vec<Finding> {
+    fn into_findings(self, pool: &PoolInput, unreached: &str) -> Vec<Finding> {
         let told = self.0.into_iter().map(|((verdict, who, nodes), ips)| {
-            let spans = range::gather(ips);
-            let count = spans.iter().map(range::count).sum();
-            let which = match count {
-                1 => list(spans.iter().map(range::show)),
-                _ => format!("{} ({})", list(spans.iter().map(range::show)), addresses(count)),
-            };
-            tell(pool, &verdict, &which, &list(who)).on(nodes)
+            let which = list(range::gather(ips).iter().map(range::show));
+            tell(pool, &verdict, &which, &list(who), unreached).on(nodes)
         });
         told.collect()
     }
 }
 
-fn judge(
-    scene: &Scene,
-    owners: &BTreeMap<Mac, BTreeSet<String>>,
-    ip: IpAddr,
-    who: &Who,
-    nodes: &BTreeSet<String>,
-) -> Verdict {
-    if who.claims.iter().any(|mac| !owners.contains_key(mac)) {
+fn judge(scene: &Scene, owners: &Owners, ip: IpAddr, who: &Who, nodes: &BTreeSet<String>) -> Verdict {
+    if who.claims.iter().any(|mac| !owners.knows(*mac)) {
         Verdict::Foreign
     } else if who.claims.len() > 1 {
         Verdict::Twice
@@ -127,21 +128,14 @@ fn judge(
     }
 }
 
-fn describe(owners: &BTreeMap<Mac, BTreeSet<String>>, mac: Mac) -> String {
-    match owners.get(&mac) {
-        Some(nodes) => format!("{mac} ({})", list(nodes)),
-        None => format!("{mac} (a machine that is not in the rack)"),
-    }
-}
-
-fn tell(pool: &PoolInput, verdict: &Verdict, which: &str, who: &str) -> Finding {
+fn tell(pool: &PoolInput, verdict: &Verdict, which: &str, who: &str, unreached: &str) -> Finding {
     let name = &pool.name;
     let checked = format!("who answers for the addresses of pool {name}");
     let answered = format!("{which}: answered by {who}");
     let finding = match verdict {
         Verdict::Foreign => error(names::POOL_ADDRESS_IN_USE, name)
             .expected("no answer, or that of one node which announces the address")
-            .fix(format!("take {which} out of pool {name}, or give that machine another address")),
+            .fix(format!("take {which} out of pool {name}, or give that machine another address{unreached}")),
         Verdict::NodeAddress => error(names::POOL_ADDRESS_IN_USE, name)
             .expected("no address of a node in a pool")
             .fix(format!("take {which} out of pool {name}")),

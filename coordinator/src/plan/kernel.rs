@@ -126,7 +126,8 @@ fn proxy_sysctls(proxy: Option<&ProxyWanted>) -> Vec<Because<(SysctlKey, String)
         ("net.bridge.bridge-nf-call-iptables", "1", bridged),
         ("net.bridge.bridge-nf-call-ip6tables", "1", bridged),
     ];
-    if proxy.strict_arp {
+    // In the other modes no node owns the addresses of Services, so there is nothing to be strict about.
+    if proxy.strict_arp && matches!(proxy.mode, ProxyMode::Ipvs { .. }) {
         sysctls.push(("net.ipv4.conf.all.arp_ignore", "1", "kube-proxy strictARP"));
         sysctls.push(("net.ipv4.conf.all.arp_announce", "2", "kube-proxy strictARP"));
     }

@@ -2,11 +2,14 @@
 
 use rackwright_proto::facts::Facts;
 use rackwright_proto::file::{Content, FileSeen, FileStep, FileWant};
+use rackwright_proto::finding::Finding;
 use rackwright_proto::memory::{SwapSeen, SwapStep};
+use rackwright_proto::name::{NodeName, UnitName};
 use rackwright_proto::step::{HostStep, Seen};
 use rackwright_proto::unit::{AtBoot, UnitStep};
 
 use super::wanted::{Because, Wanted};
+use crate::findings;
 
 pub(super) const FSTAB: &str = "/etc/fstab";
 
@@ -42,6 +45,22 @@ pub(super) fn holds(wanted: &Wanted, step: &HostStep) -> bool {
         HostStep::Kernel(_) => false,
     };
     wanted.swap_off && ours
+}
+
+/// What may bring swap back at boot and cannot be turned off by a step.
+pub(super) fn unclear(node: &NodeName, wanted: &Wanted, facts: &Facts) -> Vec<Finding> {
+    if !wanted.swap_off {
+        return Vec::new();
+    }
+    let unreadable = matches!(&facts.swap.fstab, Some(FileSeen::File { text: None, .. }));
+    let fstab = unreadable.then(|| findings::kernel::swap_unclear(node, FSTAB, "too long, or not UTF-8"));
+    let strange = facts.swap.units.iter().filter(|unit| unit.parse::<UnitName>().is_err());
+    fstab
+        .into_iter()
+        .chain(
+            strange.map(|unit| findings::kernel::swap_unclear(node, unit, "not a unit that can be masked")),
+        )
+        .collect()
 }
 
 /// What the facts say of swap and fstab, which agents report without being asked.

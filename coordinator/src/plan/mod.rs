@@ -59,12 +59,13 @@ pub fn steps(wanted: &Wanted, basics: &Basics) -> Result<Vec<Because<HostStep>>,
 }
 
 /// Steps whose present state the planner needs and the facts lack: ask the agent for them before planning.
-/// Empty when the agent observed its ledger's entries and swap units on its own.
+/// With [`Wanted::default`]: all that the ledger tells, for `revert` and `status`.
 pub fn unobserved(wanted: &Wanted, facts: &Facts) -> Result<Vec<HostStep>, Conflicts> {
-    let wanted = wanted_steps(wanted, facts)?.into_iter().map(|s| s.what);
-    let known = facts.ledger.entries.values().map(|e| e.step.clone());
+    let wants = wanted_steps(wanted, facts)?.into_iter().map(|s| s.what);
+    let known = facts.ledger.entries.values().map(|e| &e.step);
+    let known = known.filter(|step| !memory::holds(wanted, step)).cloned();
     let mut keys = BTreeSet::new();
-    Ok(wanted.chain(known).filter(|s| look(facts, s).is_none() && keys.insert(s.key())).collect())
+    Ok(wants.chain(known).filter(|s| look(facts, s).is_none() && keys.insert(s.key())).collect())
 }
 
 /// What is to happen on a node so that it becomes what the rack wants. Only steps that act, or that the ledger
@@ -73,6 +74,7 @@ pub fn node_plan(node: &NodeName, wanted: &Wanted, facts: &Facts) -> Result<Plan
     let steps = wanted_steps(wanted, facts)?;
     let keys: BTreeSet<String> = steps.iter().map(|s| s.what.key()).collect();
     let (wants, mut found) = decide::wants(node, steps, facts);
+    found.extend(memory::unclear(node, wanted, facts));
     let leftover = facts
         .ledger
         .entries

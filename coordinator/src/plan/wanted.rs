@@ -45,7 +45,7 @@ pub struct Wanted {
 pub struct ProxyWanted {
     /// How it forwards.
     pub mode: ProxyMode,
-    /// Only the NIC that owns an address answers ARP for it.
+    /// Only the NIC that owns an address answers ARP for it. Means nothing outside of ipvs mode.
     pub strict_arp: bool,
 }
 

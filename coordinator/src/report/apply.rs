@@ -231,7 +231,7 @@ fn node_group(out: &mut impl Write, group: &[&NodeOutcome], paint: Paint) -> io:
     let (word, ink, more) = described(&first.result);
     writeln!(out, "{}  {}{more}", paint.ink(ink, format!("{word:11}")), few_words(&names))?;
     for line in details(&first.result) {
-        writeln!(out, "{:13}{line}", "")?;
+        writeln!(out, "{:13}{}", "", words::plain(&line))?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::nodes::few_words;
 use super::paint::{Ink, Paint};
 use super::plan::View;
-use super::{count, json};
+use super::{count, json, words};
 use crate::findings::{merged, sort};
 
 /// How many findings of which kind; equal ones on several nodes count once.
@@ -124,18 +124,20 @@ fn problem(out: &mut impl Write, finding: &Finding, paint: Paint) -> io::Result<
         ("fix", &finding.fix),
     ];
     for (label, text) in rows.into_iter().filter(|(_, text)| !text.is_empty()) {
-        writeln!(out, "  {}  {text}", paint.ink(Ink::Dim, format!("{label:8}")))?;
+        writeln!(out, "  {}  {}", paint.ink(Ink::Dim, format!("{label:8}")), words::plain(text))?;
     }
     Ok(())
 }
 
 fn passed(out: &mut impl Write, finding: &Finding, paint: Paint) -> io::Result<()> {
     let word = paint.ink(Ink::Good, "pass:");
-    writeln!(out, "{word} {}: {}: {}", heading(finding), finding.checked, finding.observed)
+    let text = words::plain(&format!("{}: {}", finding.checked, finding.observed));
+    writeln!(out, "{word} {}: {text}", heading(finding))
 }
 
 fn heading(finding: &Finding) -> String {
     let subject = if finding.subject.is_empty() { String::new() } else { format!(" {}", finding.subject) };
+    let subject = words::plain(&subject);
     match finding.nodes.is_empty() {
         true => format!("{}{subject}", finding.name),
         false => format!("{}{subject} on {}", finding.name, few_words(&finding.nodes)),

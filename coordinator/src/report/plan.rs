@@ -10,7 +10,7 @@ use similar::{ChangeTag, TextDiff};
 
 use super::nodes::{few_words, grouped};
 use super::paint::{Ink, Paint};
-use super::{check, count};
+use super::{check, count, words};
 use crate::plan::Difference;
 
 /// How much is shown, and how.
@@ -26,6 +26,8 @@ pub struct View {
 const DIFF_LINES: usize = 10;
 /// Titles are padded to the longest, up to this many characters.
 const TITLE_WIDTH: usize = 56;
+/// The same for what is there now.
+const FROM_WIDTH: usize = 36;
 
 /// The whole plan, its errors and warnings, and one line of summary. `next` is the command that carries it out.
 /// JSON has no writer of its own: `--json` is the plan itself, the same bytes that `plan -o` saves.
@@ -67,7 +69,8 @@ pub fn stale(
         writeln!(out, "{}", paint.ink(Ink::Bold, node))?;
         let width = title_width(differences.iter().map(|d| d.about.as_str()));
         for Difference { about, planned, now } in differences {
-            writeln!(out, "  {}  planned with {planned}, now {now}", padded(about, width))?;
+            let line = format!("  {}  planned with {planned}, now {now}", padded(about, width));
+            writeln!(out, "{}", words::plain(&line))?;
         }
     }
     Ok(())
@@ -92,7 +95,7 @@ fn node_group(out: &mut impl Write, group: &[&NodePlan], view: View) -> io::Resu
         plan.steps.iter().filter(|s| view.verbose || s.decision != Decision::Keep).collect();
     let titles: Vec<String> = shown.iter().map(|s| title(s)).collect();
     let width = title_width(titles.iter().map(String::as_str));
-    let from_width = shown.iter().map(|s| ends(s).0.chars().count()).max().unwrap_or(0);
+    let from_width = shown.iter().map(|s| ends(s).0.chars().count()).max().unwrap_or(0).min(FROM_WIDTH);
     for (step, title) in shown.iter().zip(&titles) {
         step_line(out, step, title, (width, from_width), view)?;
     }
@@ -133,6 +136,7 @@ fn step_line(
         Some(to) => format!("{mark} {}  {} \u{2192} {to}", padded(title, width), padded(&from, from_width)),
         None => format!("{mark} {}  {from}", padded(title, width)),
     };
+    let line = words::plain(&line);
     writeln!(out, "{}", view.paint.ink(if acts { Ink::Warn } else { Ink::Dim }, line.trim_end()))?;
     if view.verbose {
         writeln!(out, "{}", view.paint.ink(Ink::Dim, format!("      because: {}", step.why)))?;
@@ -180,19 +184,13 @@ fn file_diff(out: &mut impl Write, step: &PlannedStep, view: View) -> io::Result
             ChangeTag::Delete => ('-', Ink::Bad),
             ChangeTag::Insert | ChangeTag::Equal => ('+', Ink::Good),
         };
-        let line = format!("      {sign} {}", plain(change.value()));
+        let line = format!("      {sign} {}", words::plain(change.value()));
         writeln!(out, "{}", view.paint.ink(ink, line.trim_end()))?;
     }
     if changed.len() > shown {
         writeln!(out, "      ... and {}", count(changed.len() - shown, "more line"))?;
     }
     Ok(())
-}
-
-/// A host's text must not steer the operator's terminal.
-fn plain(line: &str) -> String {
-    let line = line.trim_end_matches(['\n', '\r']);
-    line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 fn title_width<'a>(titles: impl Iterator<Item = &'a str>) -> usize {

@@ -8,6 +8,8 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rackwright_proto::name::NodeName;
 
+use super::words;
+
 /// Above this many nodes, one bar tells of all of them.
 const BARS: usize = 16;
 
@@ -51,7 +53,7 @@ impl Progress {
         Self::bars_on(nodes, ProgressDrawTarget::stderr())
     }
 
-    fn bars_on(nodes: usize, target: ProgressDrawTarget) -> Self {
+    pub(super) fn bars_on(nodes: usize, target: ProgressDrawTarget) -> Self {
         let all = MultiProgress::with_draw_target(target);
         let total =
             all.add(ProgressBar::new(nodes as u64).with_style(style("{pos}/{len} nodes [{bar:24}] {msg}")));
@@ -61,17 +63,19 @@ impl Progress {
 
     /// A node starts a step.
     pub fn step(&self, node: &NodeName, now: Now<'_>) {
-        let line = format!("[{}/{}] {} ({})", now.number, now.of, now.title, now.why);
+        let title = words::plain(now.title);
+        let line = format!("[{}/{}] {title} ({})", now.number, now.of, now.why);
         match &self.how {
             How::Quiet => {}
             How::Lines(_) => self.say(node, &line),
-            How::Bars { total, single: true, .. } => total.set_message(format!("{node}: {}", now.title)),
+            How::Bars { total, single: true, .. } => total.set_message(format!("{node}: {title}")),
             How::Bars { .. } => self.bar(node, |bar| bar.set_message(line.clone())),
         }
     }
 
     /// Something worth a line that stays: a failure, a roll-back, a wait for somebody's lock.
     pub fn say(&self, node: &NodeName, text: &str) {
+        let text = words::plain(text);
         match &self.how {
             How::Quiet => {}
             How::Lines(out) => {

@@ -100,7 +100,8 @@ pub fn text(out: &mut impl Write, nodes: &[NodeStatus], view: View) -> io::Resul
         match group.first().map(|n| &n.state) {
             Some(State::Known(known)) => host(out, &names, known, view)?,
             Some(State::NotReached { fault }) => {
-                writeln!(out, "{names}: {} {fault}", view.paint.ink(Ink::Bad, "not reached:"))?;
+                let why = words::plain(&fault.to_string());
+                writeln!(out, "{names}: {} {why}", view.paint.ink(Ink::Bad, "not reached:"))?;
             }
             None => {}
         }
@@ -137,7 +138,7 @@ fn host(out: &mut impl Write, names: &str, known: &Known, view: View) -> io::Res
     writeln!(out, "{names}: {effect} in effect, last run {} at {}{by}", last.run, words::utc(last.at_ms))?;
     if view.verbose {
         for title in &known.in_effect {
-            writeln!(out, "    {title}")?;
+            writeln!(out, "    {}", words::plain(title))?;
         }
     }
     drift(out, known, view.paint)
@@ -146,7 +147,8 @@ fn host(out: &mut impl Write, names: &str, known: &Known, view: View) -> io::Res
 fn drift(out: &mut impl Write, known: &Known, paint: Paint) -> io::Result<()> {
     let width = known.drift.iter().map(|d| d.title.chars().count()).max().unwrap_or(0);
     for drift in &known.drift {
-        writeln!(out, "  {} {:width$}  now {}", paint.ink(Ink::Warn, "drift:"), drift.title, drift.now)?;
+        let line = words::plain(&format!("{:width$}  now {}", drift.title, drift.now));
+        writeln!(out, "  {} {line}", paint.ink(Ink::Warn, "drift:"))?;
     }
     Ok(())
 }

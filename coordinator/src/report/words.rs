@@ -43,3 +43,9 @@ pub fn utc(unix_ms: u64) -> String {
     let seconds = i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX);
     jiff::Timestamp::from_second(seconds).map_or_else(|_| format!("{unix_ms} ms"), |time| time.to_string())
 }
+
+/// One line of text that a host sent, fit for the operator's terminal: control characters must not steer it.
+pub fn plain(line: &str) -> String {
+    let line = line.trim_end_matches(['\n', '\r']);
+    line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+}

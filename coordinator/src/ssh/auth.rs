@@ -18,7 +18,8 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::error::Fault;
-use super::handler::{Notes, Verifier, describe};
+use super::handler::{Notes, Verifier};
+use super::known_hosts::describe;
 use super::secret::{Ask, Question, Secret};
 use super::target::Endpoint;
 
@@ -31,6 +32,8 @@ enum KeyFile {
     Missing,
     Bad(String),
     Plain(Arc<PrivateKey>),
+    /// Only the public half is there, which names a key of the agent.
+    Public(PublicKey),
     /// With its public half, when the file or its `.pub` sibling shows it.
     Encrypted(Option<PublicKey>),
 }
@@ -97,7 +100,9 @@ fn read_bounded(path: &Path) -> std::io::Result<Zeroizing<String>> {
 
 fn read_key_file(path: &Path) -> KeyFile {
     let text = match read_bounded(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return KeyFile::Missing,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return public_sibling(path).map_or(KeyFile::Missing, KeyFile::Public);
+        }
         Err(e) => return KeyFile::Bad(e.to_string()),
         Ok(text) => text,
     };
@@ -105,6 +110,9 @@ fn read_key_file(path: &Path) -> KeyFile {
         && key.is_encrypted()
     {
         return KeyFile::Encrypted(Some(key.public_key().clone()));
+    }
+    if let Ok(key) = PublicKey::from_openssh(text.trim()) {
+        return KeyFile::Public(key);
     }
     match russh::keys::decode_secret_key(&text, None) {
         Ok(key) => KeyFile::Plain(Arc::new(key)),
@@ -136,6 +144,14 @@ fn decrypt(path: &Path, secret: &Secret) -> Unlocked {
         .map_err(|_| "the passphrase is wrong".to_owned())
 }
 
+type Agent = AgentClient<tokio::net::UnixStream>;
+
+async fn held_keys(socket: &Path) -> Result<(Agent, Vec<AgentIdentity>), russh::keys::Error> {
+    let mut agent = Agent::connect_uds(socket).await?;
+    let keys = agent.request_identities().await?;
+    Ok((agent, keys))
+}
+
 /// One login in progress.
 pub(super) struct Login<'a> {
     pub(super) handle: &'a mut Handle<Verifier>,
@@ -147,6 +163,14 @@ pub(super) struct Login<'a> {
     tried: Vec<String>,
     offered: HashSet<KeyData>,
     accepts: String,
+}
+
+/// Files whose private half cannot be used as it is.
+#[derive(Default)]
+struct Locked {
+    files: Vec<(PathBuf, Option<PublicKey>)>,
+    /// The public halves that are known: the agent's keys among these come first.
+    named: Vec<KeyData>,
 }
 
 /// What became of one offer.
@@ -174,25 +198,42 @@ impl<'a> Login<'a> {
     /// # Errors
     /// A [`Fault::Login`] that lists what was tried, or what broke the connection.
     pub(super) async fn run(mut self) -> Result<(), Fault> {
-        let mut encrypted = Vec::new();
+        let mut locked = Locked::default();
+        if let Offer::Accepted = self.offer_plain(&mut locked).await? {
+            return Ok(());
+        }
+        if let Offer::Accepted = self.offer_agent(&locked.named).await? {
+            return Ok(());
+        }
+        if let Offer::Accepted = self.offer_encrypted(locked).await? {
+            return Ok(());
+        }
+        Err(self.failure())
+    }
+
+    /// Offers the files that need no passphrase; sorts out the others.
+    async fn offer_plain(&mut self, locked: &mut Locked) -> Offered {
         for path in self.endpoint.identities.clone() {
             match self.keyring.file(&path).await {
                 KeyFile::Missing => self.tried.push(format!("{} (no such file)", path.display())),
                 KeyFile::Bad(why) => self.tried.push(format!("{} ({why})", path.display())),
-                KeyFile::Encrypted(public) => encrypted.push((path, public)),
+                KeyFile::Public(key) => locked.named.push(key.key_data().clone()),
+                KeyFile::Encrypted(public) => {
+                    locked.named.extend(public.as_ref().map(|key| key.key_data().clone()));
+                    locked.files.push((path, public));
+                }
                 KeyFile::Plain(key) => {
                     if let Offer::Accepted = self.offer_file(&path, key).await? {
-                        return Ok(());
+                        return Ok(Offer::Accepted);
                     }
                 }
             }
         }
-        let named: Vec<KeyData> =
-            encrypted.iter().filter_map(|(_, k)| Some(k.as_ref()?.key_data().clone())).collect();
-        if let Offer::Accepted = self.offer_agent(&named).await? {
-            return Ok(());
-        }
-        for (path, public) in encrypted {
+        Ok(Offer::Declined)
+    }
+
+    async fn offer_encrypted(&mut self, locked: Locked) -> Offered {
+        for (path, public) in locked.files {
             if public.is_some_and(|key| self.offered.contains(key.key_data())) {
                 continue;
             }
@@ -200,12 +241,12 @@ impl<'a> Login<'a> {
                 Err(why) => self.tried.push(format!("{} ({why})", path.display())),
                 Ok(key) => {
                     if let Offer::Accepted = self.offer_file(&path, key).await? {
-                        return Ok(());
+                        return Ok(Offer::Accepted);
                     }
                 }
             }
         }
-        Err(self.failure())
+        Ok(Offer::Declined)
     }
 
     async fn offer_file(&mut self, path: &Path, key: Arc<PrivateKey>) -> Offered {
@@ -228,12 +269,7 @@ impl<'a> Login<'a> {
 
     async fn offer_agent(&mut self, named: &[KeyData]) -> Offered {
         let Some(socket) = self.endpoint.agent_socket.clone() else { return Ok(Offer::Declined) };
-        let held = timeout(self.deadline, async {
-            let mut agent = AgentClient::connect_uds(&socket).await?;
-            let keys = agent.request_identities().await?;
-            Ok::<_, russh::keys::Error>((agent, keys))
-        });
-        let (mut agent, mut keys) = match held.await {
+        let (mut agent, mut keys) = match timeout(self.deadline, held_keys(&socket)).await {
             Ok(Ok(held)) => held,
             Ok(Err(e)) => {
                 self.tried.push(format!("ssh-agent at {} ({e})", socket.display()));
@@ -258,11 +294,7 @@ impl<'a> Login<'a> {
         Ok(Offer::Declined)
     }
 
-    async fn offer_agent_key(
-        &mut self,
-        agent: &mut AgentClient<tokio::net::UnixStream>,
-        identity: AgentIdentity,
-    ) -> Offered {
+    async fn offer_agent_key(&mut self, agent: &mut Agent, identity: AgentIdentity) -> Offered {
         let public = identity.public_key().into_owned();
         let fresh = self.offered.insert(public.key_data().clone());
         if !fresh && matches!(identity, AgentIdentity::PublicKey { .. }) {

@@ -3,7 +3,7 @@
 //! `ssh -G` costs 6 ms, so it runs once for all nodes, unless the configuration could tell hosts apart.
 //! What the rack says wins.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -21,32 +21,57 @@ const MAX_FILE: u64 = 1024 * 1024;
 const ANY_HOST: &str = "rackwright-any-host";
 /// How many `Include`s deep files are scanned (OpenSSH's own bound).
 const MAX_DEPTH: usize = 16;
+/// OpenSSH's own defaults, for when it is not asked.
+const DEFAULT_IDENTITIES: [&str; 3] = ["~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa"];
+const DEFAULT_KNOWN_HOSTS: [&str; 3] =
+    ["~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts"];
 /// How many jump hosts may lie between coordinator and node.
 const MAX_JUMPS: usize = 8;
+
+/// Which SSH configuration counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Source {
+    /// `~/.ssh/config` and the system's.
+    #[default]
+    Default,
+    /// None; `ssh` is not run.
+    None,
+    /// This file only.
+    File(PathBuf),
+}
 
 /// What the rack says about how to reach a node. What it leaves out, the SSH configuration or a default fills in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// The node's name.
     pub node: String,
-    /// Its address.
+    /// The node itself.
+    pub hop: WantedHop,
+    /// Jump hosts; `Some` of an empty list means: none, whatever the configuration says.
+    pub jump: Option<Vec<WantedHop>>,
+    /// known_hosts files; if any is named, only these count.
+    pub known_hosts: Vec<PathBuf>,
+    /// Never ask the ssh-agent.
+    pub no_agent: bool,
+    /// How root is reached.
+    pub privilege: Privilege,
+    /// How long things may take. The configuration's `ConnectTimeout` counts if `connect` is the default.
+    pub deadlines: Deadlines,
+}
+
+/// What the rack says about one server on the way to a node, or the node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WantedHop {
+    /// Its address, or a name that the SSH configuration knows.
     pub address: String,
     /// Its SSH port.
     pub port: Option<u16>,
     /// The login name.
     pub user: Option<String>,
-    /// Private key files; if any is named, only these and the agent's are offered.
+    /// Private key files, instead of the configuration's.
     pub identities: Vec<PathBuf>,
-    /// known_hosts files; if any is named, only these count.
-    pub known_hosts: Vec<PathBuf>,
-    /// The node's host key.
-    pub pin: Option<Pin>,
-    /// Jump hosts as `[user@]host[:port]`; `Some` of an empty list means: none, whatever the configuration says.
-    pub jump: Option<Vec<String>>,
-    /// How root is reached.
-    pub privilege: Privilege,
-    /// How long things may take.
-    pub deadlines: Deadlines,
+    /// Its host keys, instead of known_hosts.
+    pub pins: Vec<Pin>,
 }
 
 /// Why the SSH configuration could not be used.
@@ -79,6 +104,8 @@ pub enum ConfigError {
 /// Reads the SSH configuration for nodes.
 pub struct Resolver {
     ssh: Option<PathBuf>,
+    /// The only configuration file, if one was named.
+    file: Option<PathBuf>,
     home: PathBuf,
     local_user: String,
     agent: Option<PathBuf>,
@@ -87,13 +114,18 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Looks for `ssh` in `PATH` and scans the configuration; with `use_config` false, does neither.
-    pub fn new(use_config: bool) -> Self {
+    /// Looks for `ssh` in `PATH` and scans the configuration, unless there is to be none.
+    pub fn new(source: &Source) -> Self {
         let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-        let files = [home.join(".ssh/config"), PathBuf::from("/etc/ssh/ssh_config")];
+        let files = match source {
+            Source::Default => vec![home.join(".ssh/config"), PathBuf::from("/etc/ssh/ssh_config")],
+            Source::None => Vec::new(),
+            Source::File(file) => vec![file.clone()],
+        };
         Self {
-            ssh: if use_config { find_ssh() } else { None },
-            per_host: use_config && files.iter().any(|file| tells_hosts_apart(file, &home)),
+            ssh: if *source == Source::None { None } else { find_ssh() },
+            file: if let Source::File(file) = source { Some(file.clone()) } else { None },
+            per_host: files.iter().any(|file| tells_hosts_apart(file, &home)),
             local_user: std::env::var("USER").unwrap_or_else(|_| "root".to_owned()),
             agent: std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from),
             home,
@@ -106,58 +138,38 @@ impl Resolver {
     /// # Errors
     /// The configuration cannot be read, or says what is not supported.
     pub async fn target(&self, wanted: &Wanted) -> Result<Target, ConfigError> {
-        let answer = self.answer(&wanted.address).await?;
+        let answer = self.answer(&wanted.hop.address).await?;
         let jump = match &wanted.jump {
             Some(named) => named.clone(),
-            None => answer.jumps(&wanted.address)?,
+            None => answer.jumps(&wanted.hop.address)?,
         };
-        let mut endpoint = self.endpoint(&wanted.address, &answer);
-        endpoint.port = wanted.port.unwrap_or(endpoint.port);
-        endpoint.user = wanted.user.clone().unwrap_or(endpoint.user);
-        if !wanted.identities.is_empty() {
-            endpoint.identities = wanted.identities.iter().map(|path| self.expand_home(path)).collect();
-        }
-        if !wanted.known_hosts.is_empty() {
-            endpoint.known_hosts = wanted.known_hosts.iter().map(|path| self.expand_home(path)).collect();
-        }
-        endpoint.pin = wanted.pin.clone();
+        let endpoint = self.endpoint(&wanted.hop, wanted, &answer);
         let mut deadlines = wanted.deadlines;
-        if let (Some(connect), true) =
-            (answer.connect_timeout, deadlines.connect == Deadlines::default().connect)
-        {
-            deadlines.connect = connect;
+        if deadlines.connect == Deadlines::default().connect {
+            deadlines.connect = answer.connect_timeout.unwrap_or(deadlines.connect);
         }
-        let jump = self.jumps(&jump, wanted).await?;
+        let jump = self.jumps(jump, wanted).await?;
         Ok(Target { node: wanted.node.clone(), endpoint, jump, privilege: wanted.privilege, deadlines })
     }
 
-    /// The jump hosts with what the configuration says about each; a jump host may have jump hosts of its own.
-    async fn jumps(&self, named: &[String], wanted: &Wanted) -> Result<Vec<Endpoint>, ConfigError> {
-        let mut chain = Vec::new();
-        for (index, name) in named.iter().enumerate() {
-            let (user, host, port) = parse_jump(name).ok_or_else(|| ConfigError::Jump(name.clone()))?;
-            let answer = self.answer(&host).await?;
-            // As with `ssh -J`, the first one's own jump hosts come before it; later ones are named explicitly.
-            if index == 0 && self.per_host && chain.is_empty() && named.len() < MAX_JUMPS {
-                let own = answer.jumps(&host)?;
-                if own.iter().any(|hop| hop == name) {
-                    return Err(ConfigError::TooManyJumps(wanted.node.clone()));
-                }
-                chain = Box::pin(self.jumps(&own, wanted)).await?;
+    /// The jump hosts with what the configuration says about each. The first one's own jump hosts come before it, as
+    /// with `ssh -J`, unless the rack names the way.
+    async fn jumps(&self, named: Vec<WantedHop>, wanted: &Wanted) -> Result<Vec<Endpoint>, ConfigError> {
+        let mut way: VecDeque<WantedHop> = named.into();
+        while let (None, Some(first)) = (&wanted.jump, way.front()) {
+            let before = self.answer(&first.address).await?.jumps(&first.address)?;
+            if !self.per_host || before.is_empty() {
+                break;
             }
-            let mut endpoint = self.endpoint(&host, &answer);
-            endpoint.user = user.or_else(|| wanted.user.clone()).unwrap_or(endpoint.user);
-            endpoint.port = port.unwrap_or(endpoint.port);
-            if !wanted.identities.is_empty() {
-                endpoint.identities = wanted.identities.iter().map(|path| self.expand_home(path)).collect();
-            }
-            if !wanted.known_hosts.is_empty() {
-                endpoint.known_hosts = wanted.known_hosts.iter().map(|path| self.expand_home(path)).collect();
-            }
-            chain.push(endpoint);
-            if chain.len() > MAX_JUMPS {
+            before.into_iter().rev().for_each(|hop| way.push_front(hop));
+            if way.len() > MAX_JUMPS {
                 return Err(ConfigError::TooManyJumps(wanted.node.clone()));
             }
+        }
+        let mut chain = Vec::new();
+        for hop in way {
+            let answer = self.answer(&hop.address).await?;
+            chain.push(self.endpoint(&hop, wanted, &answer));
         }
         Ok(chain)
     }
@@ -165,39 +177,60 @@ impl Resolver {
     async fn answer(&self, host: &str) -> Result<Answer, ConfigError> {
         let Some(ssh) = &self.ssh else { return Ok(Answer::default()) };
         if self.per_host {
-            return ask(ssh, host).await;
+            return ask(ssh, self.file.as_deref(), host).await;
         }
-        let mut answer = self.shared.get_or_init(|| ask(ssh, ANY_HOST)).await.clone()?;
+        let mut answer =
+            self.shared.get_or_init(|| ask(ssh, self.file.as_deref(), ANY_HOST)).await.clone()?;
         answer.hostname = None;
         Ok(answer)
     }
 
-    fn endpoint(&self, host: &str, answer: &Answer) -> Endpoint {
-        let name = answer.hostname.clone().unwrap_or_else(|| host.to_owned());
-        let user = answer.user.clone().unwrap_or_else(|| self.local_user.clone());
-        let mut endpoint = Endpoint::new(name, answer.port.unwrap_or(22), user);
-        let expand = |text: &String| self.expand(text, &endpoint, host);
-        let or_default = |given: &[String], default: &[&str]| -> Vec<PathBuf> {
-            if given.is_empty() {
-                return default.iter().map(|path| self.expand_home(Path::new(path))).collect();
-            }
-            given.iter().filter(|path| *path != "none" && *path != "/dev/null").map(expand).collect()
+    fn endpoint(&self, hop: &WantedHop, wanted: &Wanted, answer: &Answer) -> Endpoint {
+        let host = answer.hostname.clone().unwrap_or_else(|| hop.address.clone());
+        let user = hop.user.as_ref().or(answer.user.as_ref()).unwrap_or(&self.local_user);
+        let bare = Endpoint::new(host, hop.port.or(answer.port).unwrap_or(22), user.clone());
+        let files = |rack: &[PathBuf], config: &[String], default: &[&str]| {
+            self.files(rack, config, default, |path| self.expand(path, &bare, &hop.address))
         };
-        let identities =
-            or_default(&answer.identities, &["~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa"]);
-        let default = ["~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts"];
-        let known_hosts = or_default(&answer.known_hosts, &default);
+        let mut identities = files(&hop.identities, &answer.identities, &DEFAULT_IDENTITIES);
+        if hop.identities.is_empty() {
+            // Of the default key files only those that exist are worth a word.
+            identities.retain(|path| path.exists());
+        }
         let agent_socket = match answer.identity_agent.as_deref() {
+            _ if wanted.no_agent => None,
             Some("none") => None,
             None | Some("SSH_AUTH_SOCK") => self.agent.clone(),
-            Some(path) => Some(self.expand(path, &endpoint, host)),
+            Some(path) => Some(self.expand(path, &bare, &hop.address)),
         };
-        let host_key_alias = answer.host_key_alias.clone();
-        // Of the default key files only those that exist are worth a word.
-        endpoint.identities = identities.into_iter().filter(|path| path.exists()).collect();
-        endpoint.identities_only = answer.identities_only;
-        endpoint.hash_known_hosts = answer.hash_known_hosts;
-        Endpoint { known_hosts, agent_socket, host_key_alias, ..endpoint }
+        Endpoint {
+            identities,
+            identities_only: answer.identities_only,
+            agent_socket,
+            known_hosts: files(&wanted.known_hosts, &answer.known_hosts, &DEFAULT_KNOWN_HOSTS),
+            hash_known_hosts: answer.hash_known_hosts,
+            host_key_alias: answer.host_key_alias.clone(),
+            pins: hop.pins.clone(),
+            ..bare
+        }
+    }
+
+    /// The rack's files, else the configuration's, else the default ones.
+    fn files(
+        &self,
+        rack: &[PathBuf],
+        config: &[String],
+        default: &[&str],
+        expand: impl Fn(&str) -> PathBuf,
+    ) -> Vec<PathBuf> {
+        if !rack.is_empty() {
+            return rack.iter().map(|path| self.expand_home(path)).collect();
+        }
+        if config.is_empty() {
+            return default.iter().map(|path| self.expand_home(Path::new(path))).collect();
+        }
+        let given = config.iter().filter(|path| *path != "none" && *path != "/dev/null");
+        given.map(|path| expand(path)).collect()
     }
 
     fn expand_home(&self, path: &Path) -> PathBuf {
@@ -230,13 +263,16 @@ fn find_ssh() -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join("ssh")).find(|file| file.is_file())
 }
 
-async fn ask(ssh: &Path, host: &str) -> Result<Answer, ConfigError> {
+async fn ask(ssh: &Path, file: Option<&Path>, host: &str) -> Result<Answer, ConfigError> {
     let failed = |why: String| ConfigError::Failed { host: host.to_owned(), why };
     if host.starts_with('-') {
         return Err(failed("a name that begins with a dash".to_owned()));
     }
     #[allow(clippy::disallowed_methods, reason = "this is the door: by argv, with a deadline")]
     let mut command = tokio::process::Command::new(ssh);
+    if let Some(file) = file {
+        command.arg("-F").arg(file);
+    }
     command.args(["-G", host]).stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(DEADLINE, command.output())
         .await
@@ -294,9 +330,10 @@ impl Answer {
         answer
     }
 
-    fn jumps(&self, host: &str) -> Result<Vec<String>, ConfigError> {
+    fn jumps(&self, host: &str) -> Result<Vec<WantedHop>, ConfigError> {
+        let parse = |hop: &str| parse_jump(hop.trim()).ok_or_else(|| ConfigError::Jump(hop.to_owned()));
         match &self.proxy_jump {
-            Some(jump) => Ok(jump.split(',').map(|hop| hop.trim().to_owned()).collect()),
+            Some(jump) => jump.split(',').map(parse).collect(),
             None if self.proxy_command => Err(ConfigError::ProxyCommand { host: host.to_owned() }),
             None => Ok(Vec::new()),
         }
@@ -304,7 +341,7 @@ impl Answer {
 }
 
 /// Splits `[user@]host[:port]`, also as `ssh://…` and with an IPv6 address in brackets.
-pub fn parse_jump(text: &str) -> Option<(Option<String>, String, Option<u16>)> {
+pub fn parse_jump(text: &str) -> Option<WantedHop> {
     let text = text.strip_prefix("ssh://").unwrap_or(text).trim_end_matches('/');
     let (user, rest) = match text.rsplit_once('@') {
         Some((user, rest)) => (Some(user.to_owned()), rest),
@@ -321,7 +358,8 @@ pub fn parse_jump(text: &str) -> Option<(Option<String>, String, Option<u16>)> {
     };
     let port = port.map(str::parse).transpose().ok()?;
     let sane = !host.is_empty() && !host.starts_with('-') && !host.contains(char::is_whitespace);
-    (sane && user.as_deref() != Some("")).then(|| (user, host.to_owned(), port))
+    let hop = WantedHop { address: host.to_owned(), user, port, ..WantedHop::default() };
+    (sane && hop.user.as_deref() != Some("")).then_some(hop)
 }
 
 /// Whether a configuration file, or one it includes, could say something else for one host than for another. When in

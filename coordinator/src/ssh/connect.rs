@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::auth::{Keyring, Login};
 use super::error::{Fault, SshError};
 use super::handler::{Check, Notes, Trouble, Verifier};
-use super::known_hosts::{Cache, HOST_KEY_ALGORITHMS};
+use super::known_hosts::{Cache, HOST_KEY_ALGORITHMS, KnownHostsError};
 use super::secret::{Ask, Question, Secret};
 use super::target::{Deadlines, Endpoint, Privilege, Target};
 use super::transport::Link;
@@ -115,9 +115,8 @@ impl Dialer {
         let mut keys: Vec<PublicKey> = Vec::new();
         // One dial per family: a server with many unfinished logins behind it is soon suspicious of us.
         for family in HOST_KEY_FAMILIES {
-            let offer =
-                HOST_KEY_ALGORITHMS.into_iter().filter(|kind| kind.as_str().contains(family)).collect();
-            let key = self.host_key(&call, via.as_ref(), offer).await.map_err(|fault| call.error(fault))?;
+            let key =
+                self.host_key(&call, via.as_ref(), offer(family)).await.map_err(|fault| call.error(fault))?;
             keys.extend(key);
         }
         Ok(keys)
@@ -188,7 +187,7 @@ impl Dialer {
     async fn dial(&self, call: &Call<'_>, via: Option<Arc<Connection>>) -> Result<Connection, Fault> {
         let permit = self.gate(call.endpoint).await;
         let notes = Notes::default();
-        let mut handle = self.handshake_patiently(call, via.as_ref(), &notes).await?;
+        let mut handle = self.handshake_checked(call, via.as_ref(), &notes).await?;
         Login::new(&mut handle, call.endpoint, &self.keyring, &notes, call.deadlines.login).run().await?;
         drop(permit);
         Ok(Connection {
@@ -204,24 +203,49 @@ impl Dialer {
         })
     }
 
-    /// A handshake that is tried again, a little later each time, if the server is too busy to begin one.
-    async fn handshake_patiently(
+    /// A handshake whose host key is checked as the endpoint says.
+    async fn handshake_checked(
         &self,
         call: &Call<'_>,
         via: Option<&Arc<Connection>>,
         notes: &Notes,
     ) -> Result<Handle<Verifier>, Fault> {
-        for attempt in 1.. {
-            let check = Check::of(call.endpoint, &self.known_hosts)?;
-            match self.handshake(call, via, check, notes).await {
-                Err(Fault::Throttled) if attempt < ATTEMPTS => {
+        let check = || Check::of(call.endpoint, &self.known_hosts);
+        let result = self.handshake_patiently(call, via, &check, notes).await;
+        let pins = &call.endpoint.pins;
+        if !matches!(result, Err(Fault::PinMismatch { .. }))
+            || pins.iter().all(|pin| pin.algorithm().is_some())
+        {
+            return result;
+        }
+        // A fingerprint does not tell the kind of its key, so the server is asked for its other kinds too.
+        for family in &HOST_KEY_FAMILIES[1..] {
+            let check = || Ok(Check::Pins(pins.clone(), offer(family)));
+            if let Ok(handle) = self.handshake_patiently(call, via, &check, notes).await {
+                return Ok(handle);
+            }
+        }
+        result
+    }
+
+    /// A handshake that is tried again, a little later each time, if the server is too busy to begin one.
+    async fn handshake_patiently(
+        &self,
+        call: &Call<'_>,
+        via: Option<&Arc<Connection>>,
+        check: &(dyn Fn() -> Result<Check, KnownHostsError> + Send + Sync),
+        notes: &Notes,
+    ) -> Result<Handle<Verifier>, Fault> {
+        for attempt in 1..ATTEMPTS {
+            match self.handshake(call, via, check()?, notes).await {
+                Err(Fault::Throttled) => {
                     let pause = 100 * u64::from(attempt) + fastrand::u64(0..200);
                     tokio::time::sleep(Duration::from_millis(pause)).await;
                 }
                 result => return result,
             }
         }
-        Err(Fault::Throttled)
+        self.handshake(call, via, check()?, notes).await
     }
 
     async fn handshake(
@@ -250,6 +274,11 @@ impl Dialer {
             }
         }
     }
+}
+
+/// The algorithms of one family.
+fn offer(family: &str) -> Vec<Algorithm> {
+    HOST_KEY_ALGORITHMS.into_iter().filter(|kind| kind.as_str().contains(family)).collect()
 }
 
 fn handshake_fault(error: russh::Error, spoken: bool) -> Fault {

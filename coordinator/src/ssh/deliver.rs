@@ -11,9 +11,8 @@ use tokio::time::timeout;
 use super::connect::Connection;
 use super::error::Fault;
 use super::greeting::{Heard, said};
-use super::process::{ChannelWriter, Exit, printable};
-use super::session::{Greeted, raise};
-use super::target::Privilege;
+use super::process::{Exit, Process};
+use super::session::Turn;
 
 /// Where agents live on a host.
 pub const AGENT_DIR: &str = "/usr/local/lib/rackwright";
@@ -21,8 +20,6 @@ pub const AGENT_DIR: &str = "/usr/local/lib/rackwright";
 const MAX_MANIFEST: u64 = 64 * 1024;
 /// The largest agent, in bytes.
 const MAX_AGENT: u64 = 64 * 1024 * 1024;
-/// The most a delivery may say, in bytes.
-const MAX_SAID: usize = 64 * 1024;
 
 /// The agents that this coordinator brought along, one per machine.
 #[derive(Debug)]
@@ -101,9 +98,9 @@ impl Agents {
         &self.home
     }
 
-    /// Where hosts keep these agents.
-    pub fn paths(&self) -> Vec<String> {
-        self.binaries.values().map(|binary| format!("{}/{}", self.home, binary.name())).collect()
+    /// The names under which hosts keep these agents.
+    pub fn names(&self) -> Vec<String> {
+        self.binaries.values().map(AgentBinary::name).collect()
     }
 
     /// The agent for a machine as `uname -m` names it.
@@ -149,86 +146,81 @@ impl AgentBinary {
     }
 }
 
-/// Receives an agent on standard input: `sh -c SCRIPT sh NAME SHA256 FOLDER`. No single quote may stand in it, nor an
-/// exclamation mark. Written beside its place, checked, synced, tried, and only then renamed; so a file under an agent's
-/// name is always a whole one. Afterwards all but the three newest agents go, unless they run or a unit names them.
-const SCRIPT: &str = r#"umask 022; d=$3; mkdir -p $d && chmod 755 $d && cd $d || exit 20;
-t=.$1.$$; trap "rm -f $d/$t" EXIT; trap "exit 29" HUP INT TERM; : > $t || exit 20;
-echo RACKWRIGHT-READY; cat > $t || exit 21;
-s=$(sha256sum $t) || exit 22; test "${s%% *}" = "$2" || exit 23;
-chmod 755 $t || exit 20; sync $t 2> /dev/null || sync; ./$t --version > /dev/null 2>&1; r=$?;
+/// Receives an agent on standard input and becomes it: `sh -c SCRIPT sh FOLDER NAME SHA256 SIZE`. No single quote may
+/// stand in it, nor an exclamation mark. Written beside its place, checked, synced, tried, and only then renamed; so a
+/// file under an agent's name is always a whole one. All but the three newest agents go, unless they run or a unit
+/// names them.
+pub(super) const SCRIPT: &str = r#"umask 022; d=$1; mkdir -p $d && chmod 755 $d && cd $d || exit 20;
+t=.$2.$$; trap "rm -f $d/$t" EXIT; trap "exit 29" HUP INT TERM; true > $t || exit 20;
+echo RACKWRIGHT-READY; head -c $4 > $t || exit 21;
+s=$(sha256sum $t) || exit 22; test "${s%% *}" = "$3" || exit 23;
+chmod 755 $t || exit 20; sync $t 2> /dev/null || sync; ./$t --version > /dev/null 2>&1 < /dev/null; r=$?;
 case $r in 126|127) exit 24;; esac;
-mv -f $t $1 || exit 20; sync . 2> /dev/null || sync;
+mv -f $t $2 || exit 20; sync . 2> /dev/null || sync;
 for a in $(ls -1t | grep "^agent-" | tail -n +4); do
 ls -l /proc/[0-9]*/exe 2> /dev/null | grep -qF "$d/$a" || grep -rqsF "$a" /etc/systemd/system || rm -f "$a"; done;
-exit 0"#;
-
-/// The line that receives an agent. Quoted for any login shell.
-fn deliver_line(binary: &AgentBinary, home: &str, privilege: Privilege, prompt: &str) -> String {
-    let script = SCRIPT.replace('\n', " ");
-    // The prompt holds spaces and brackets, so sudo's arguments are quoted for the login shell as well.
-    let shell = format!("sh -c '{script}' sh {} {} {home}", binary.name(), binary.sha256);
-    match privilege {
-        Privilege::Login => format!("exec {shell}"),
-        _ => format!("exec {}", raise(privilege, prompt, &shell)),
-    }
-}
+trap - EXIT HUP INT TERM; exec "$d/$2" session"#;
 
 impl Connection {
-    /// Puts an agent onto the host.
-    pub(super) async fn deliver(&self, binary: &AgentBinary, home: &str) -> Result<(), Fault> {
+    /// Sends an agent to a host that said it has none; returns the first bytes of its session.
+    pub(super) async fn deliver(
+        &self,
+        process: &mut Process,
+        binary: &AgentBinary,
+        prompt: &str,
+    ) -> Result<Vec<u8>, Fault> {
         let bytes = binary.bytes()?;
-        let prompt = self.prompt();
-        let line = deliver_line(binary, home, self.privilege, &prompt);
-        let mut process = match self.greeted(line, &prompt).await {
-            Ok(Greeted { process, heard: Heard::Ready }) => process,
-            Ok(Greeted { process, .. }) => return Err(refusal(&Exit::Lost, &process.ending.stderr())),
-            Err(Fault::Start { said, exit }) => return Err(start_refusal(&exit, said)),
-            Err(fault) => return Err(fault),
-        };
-        let mut writer = std::mem::replace(&mut process.writer, ChannelWriter::none());
-        let feed = async {
-            // What stopped it, if anything, is in the exit status.
-            let _ = writer.write_all(bytes).await;
-            let _ = writer.shutdown().await;
-        };
+        let order = format!("{} {} {}\n", binary.name(), binary.sha256, bytes.len());
+        self.send(process, order.as_bytes()).await?;
+        match self.listen(process, prompt, self.deadlines.greeting).await? {
+            Turn::Heard(Heard::Ready) => {}
+            turn => return Err(self.refusal(turn)),
+        }
+        // If the host stops reading, its last words say why.
+        let _ = self.send(process, bytes).await;
+        match self.listen(process, prompt, self.deadlines.command).await? {
+            Turn::Heard(Heard::Agent(first)) => Ok(first),
+            turn => Err(self.refusal(turn)),
+        }
+    }
+
+    async fn send(&self, process: &mut Process, bytes: &[u8]) -> Result<(), Fault> {
         let after = self.deadlines.command;
-        let work = async { tokio::join!(feed, process.rest(MAX_SAID)).1 };
-        let (_, stderr) = timeout(after, work).await.map_err(|_| {
-            let hint = "the link is slow, or the host's disk hangs";
-            Fault::Timeout { doing: "delivering the agent", after, hint }
-        })??;
-        match process.ending.wait().await {
-            Exit::Status(0) => Ok(()),
-            Exit::Lost => Err(self.broken("delivering the agent", None)),
-            exit => Err(refusal(&exit, &printable(&stderr))),
+        let send = async {
+            process.writer.write_all(bytes).await?;
+            process.writer.flush().await
+        };
+        let hint = "the link is slow, or the host's disk hangs";
+        let sent = timeout(after, send).await;
+        let sent = sent.map_err(|_| Fault::Timeout { doing: "delivering the agent", after, hint })?;
+        sent.map_err(|_| self.broken("delivering the agent", None))
+    }
+
+    fn refusal(&self, turn: Turn) -> Fault {
+        match turn {
+            Turn::Ended(exit, greeting) => match why(&exit, &greeting.stderr_text()) {
+                Some(why) => Fault::Deliver { why, said: said(&greeting.stderr_text(), "") },
+                None => greeting.ended(&exit, self.user()),
+            },
+            Turn::Heard(_) => {
+                Fault::Deliver { why: "the host's shell is confused".to_owned(), said: String::new() }
+            }
         }
     }
 }
 
-fn start_refusal(exit: &str, said: String) -> Fault {
+/// What the script's exit status means.
+fn why(exit: &Exit, stderr: &str) -> Option<String> {
     let why = match exit {
-        "exit status 20" => folder_trouble(&said).to_owned(),
-        other => format!("the host's shell ended with {other}"),
-    };
-    Fault::Deliver { why, said }
-}
-
-fn refusal(exit: &Exit, stderr: &str) -> Fault {
-    let why = match exit {
-        Exit::Status(20 | 21) => folder_trouble(stderr).to_owned(),
-        Exit::Status(22) => "the host has no sha256sum (coreutils or busybox)".to_owned(),
-        Exit::Status(23) => {
-            "what arrived is not what was sent; try again, and suspect the link or the disk".to_owned()
-        }
+        Exit::Status(20 | 21) => folder_trouble(stderr),
+        Exit::Status(22) => "the host has no sha256sum (coreutils or busybox)",
+        Exit::Status(23) => "what arrived is not what was sent; try again, and suspect the link or the disk",
         Exit::Status(24) => {
-            "the agent cannot be run there: its file system is mounted noexec, or it is for another \
-                             machine"
-                .to_owned()
+            "the agent cannot be run there: its file system is mounted noexec, or it is for another machine"
         }
-        exit => format!("the host ended it: {exit}"),
+        _ => return None,
     };
-    Fault::Deliver { why, said: said(stderr, "") }
+    Some(why.to_owned())
 }
 
 /// What keeps a file out of the agents' folder, by the words of `strerror`.
@@ -260,7 +252,8 @@ mod tests {
         let sum = "ab".repeat(32);
         let good = format!(r#"{{"x86_64": {{"file": "a", "sha256": "{sum}", "size": 3}}}}"#);
         let agents = manifest(dir.path(), &good).unwrap();
-        assert_eq!(agents.paths(), ["/usr/local/lib/rackwright/agent-abababababababab"]);
+        assert_eq!(agents.names(), ["agent-abababababababab"]);
+        assert_eq!(agents.home(), "/usr/local/lib/rackwright");
         assert!(agents.kept_in("/opt/x; rm").is_err());
         let agents = manifest(dir.path(), &good).unwrap();
         let fault = agents.pick("riscv64").unwrap_err().to_string();

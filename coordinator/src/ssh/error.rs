@@ -150,7 +150,8 @@ pub enum Fault {
     },
     /// sudo wants a password and none is provided for.
     #[error(
-        "sudo wants a password from {user}; set `become: sudo` with a password in the rack, or allow {user} NOPASSWD in sudoers"
+        "sudo wants a password from {user}; say in the rack where it comes from (ssh.becomePassword), or allow \
+         {user} NOPASSWD in sudoers"
     )]
     SudoPassword {
         /// The login name.

@@ -34,8 +34,10 @@ pub enum Heard {
 /// The state of listening.
 #[derive(Debug)]
 pub struct Greeting {
+    /// The end of stdout; what was looked through is not kept, so that no host makes us look again and again.
     out: Vec<u8>,
     err: Vec<u8>,
+    noise: usize,
     prompt: Option<Vec<u8>>,
     prompts: usize,
 }
@@ -44,12 +46,13 @@ impl Greeting {
     /// `prompt` is sudo's prompt, if it may ask.
     pub fn new(prompt: Option<&str>) -> Self {
         let prompt = prompt.map(|text| text.as_bytes().to_vec());
-        Self { out: Vec::new(), err: Vec::new(), prompt, prompts: 0 }
+        Self { out: Vec::new(), err: Vec::new(), noise: 0, prompt, prompts: 0 }
     }
 
     /// Takes bytes of standard output.
     pub fn stdout(&mut self, bytes: &[u8]) -> Heard {
         self.out.extend_from_slice(bytes);
+        self.noise += bytes.len();
         if let Some(at) = find(&self.out, MAGIC) {
             return Heard::Agent(self.out.split_off(at + MAGIC.len()));
         }
@@ -59,7 +62,8 @@ impl Greeting {
         if let Some(machine) = self.missing() {
             return Heard::Missing(machine);
         }
-        if self.out.len() > MAX_NOISE { Heard::Noise } else { Heard::Nothing }
+        keep_end(&mut self.out);
+        if self.noise > MAX_NOISE { Heard::Noise } else { Heard::Nothing }
     }
 
     fn missing(&self) -> Option<String> {
@@ -80,14 +84,18 @@ impl Greeting {
             self.prompts += 1;
             return if self.prompts == 1 { Heard::Prompt } else { Heard::Again };
         }
-        let excess = self.err.len().saturating_sub(MAX_NOISE);
-        self.err.drain(..excess);
+        keep_end(&mut self.err);
         Heard::Nothing
+    }
+
+    /// The end of what standard error said.
+    pub fn stderr_text(&self) -> String {
+        printable(&self.err)
     }
 
     /// Why the exec ended before anything was heard.
     pub fn ended(&self, exit: &Exit, user: &str) -> Fault {
-        let err = printable(&self.err);
+        let err = self.stderr_text();
         let user = user.to_owned();
         let says = |texts: &[&str]| texts.iter().any(|text| err.contains(text));
         if says(&["you must have a tty", "no tty present", "a terminal is required"]) && !says(&["askpass"]) {
@@ -125,6 +133,15 @@ pub fn said(err: &str, out: &str) -> String {
     let skip = text.chars().count().saturating_sub(400);
     let tail: String = text.chars().skip(skip).collect();
     if tail.is_empty() { tail } else { format!("; it said {tail:?}") }
+}
+
+/// Longer than any line that matters.
+const KEPT: usize = 4096;
+
+fn keep_end(bytes: &mut Vec<u8>) {
+    if bytes.len() > 2 * KEPT {
+        bytes.drain(..bytes.len() - KEPT);
+    }
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {

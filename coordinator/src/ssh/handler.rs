@@ -8,7 +8,7 @@ use russh::keys::{Algorithm, HashAlg, PublicKey, PublicKeyOrCertificate};
 use russh::{Channel, ChannelId};
 
 use super::error::Fault;
-use super::known_hosts::{HostEntries, KnownHostsError, Verdict, order_algorithms};
+use super::known_hosts::{HostEntries, KnownHostsError, Verdict, describe, order_algorithms};
 use super::target::{Endpoint, Pin};
 
 /// The most that is kept of what a server says before or instead of a login, in bytes.
@@ -16,8 +16,8 @@ const MAX_BANNER: usize = 4096;
 
 /// What a host key must satisfy.
 pub(super) enum Check {
-    /// The rack's pin, and nothing else.
-    Pin(Pin),
+    /// One of the rack's pins, and nothing else; with the algorithms to offer.
+    Pins(Vec<Pin>, Vec<Algorithm>),
     /// known_hosts.
     Known(HostEntries),
     /// Refuse whatever comes, but report it: for `trust`.
@@ -30,8 +30,9 @@ impl Check {
         endpoint: &Endpoint,
         cache: &super::known_hosts::Cache,
     ) -> Result<Self, KnownHostsError> {
-        if let Some(pin) = &endpoint.pin {
-            return Ok(Self::Pin(pin.clone()));
+        if !endpoint.pins.is_empty() {
+            let known: Vec<Algorithm> = endpoint.pins.iter().filter_map(Pin::algorithm).collect();
+            return Ok(Self::Pins(endpoint.pins.clone(), order_algorithms(&known)));
         }
         let known = cache.get(&endpoint.known_hosts)?;
         Ok(Self::Known(known.about(&endpoint.host, endpoint.port, endpoint.host_key_alias.as_deref())))
@@ -40,10 +41,8 @@ impl Check {
     /// Host key algorithms to offer, best first.
     pub(super) fn algorithms(&self) -> Vec<Algorithm> {
         match self {
-            Self::Pin(Pin::Key(key)) => order_algorithms(&[key.algorithm()]),
-            Self::Pin(Pin::Fingerprint(_)) => order_algorithms(&[]),
             Self::Known(entries) => entries.algorithms(),
-            Self::Collect(algorithms) => algorithms.clone(),
+            Self::Pins(_, offer) | Self::Collect(offer) => offer.clone(),
         }
     }
 
@@ -54,9 +53,9 @@ impl Check {
 
     fn judge(&self, presented: &PublicKeyOrCertificate, trust: &str) -> Result<(), Fault> {
         match self {
-            Self::Pin(pin) if pin.matches(presented) => Ok(()),
-            Self::Pin(pin) => Err(Fault::PinMismatch {
-                pinned: pin.fingerprint().to_string(),
+            Self::Pins(pins, _) if pins.iter().any(|pin| pin.matches(presented)) => Ok(()),
+            Self::Pins(pins, _) => Err(Fault::PinMismatch {
+                pinned: pins.iter().map(|pin| pin.fingerprint().to_string()).collect::<Vec<_>>().join(", "),
                 fingerprint: describe(&presented.public_key()),
             }),
             Self::Known(entries) => verdict(entries.judge(presented, now()), presented, trust),
@@ -84,11 +83,6 @@ fn verdict(verdict: Verdict, presented: &PublicKeyOrCertificate, trust: &str) ->
             trust: trust.to_owned(),
         },
     })
-}
-
-/// A key as messages name it: kind and fingerprint.
-pub(super) fn describe(key: &PublicKey) -> String {
-    format!("{} {}", key.algorithm(), key.fingerprint(HashAlg::Sha256))
 }
 
 fn now() -> u64 {

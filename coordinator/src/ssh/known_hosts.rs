@@ -268,6 +268,11 @@ pub const HOST_KEY_ALGORITHMS: [Algorithm; 6] = [
     Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
 ];
 
+/// A key as messages name it: kind and SHA-256 fingerprint.
+pub fn describe(key: &PublicKey) -> String {
+    format!("{} {}", key.algorithm(), key.fingerprint(HashAlg::Sha256))
+}
+
 /// Whether both are of the same kind of key; an RSA key has several signature algorithms.
 pub fn same_kind(a: &Algorithm, b: &Algorithm) -> bool {
     a == b || matches!((a, b), (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }))

@@ -87,6 +87,11 @@ impl Ending {
         self.stderr.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Forgets what stderr said so far.
+    pub(super) fn forget(&self) {
+        self.tail().clear();
+    }
+
     fn keep(&self, bytes: &[u8]) {
         let mut tail = self.tail();
         tail.extend(bytes);
@@ -185,40 +190,36 @@ async fn pump(
     send: mpsc::Sender<Piece>,
     report: watch::Sender<Option<Exit>>,
 ) {
-    let mut exit = None;
-    let mut closed = false;
+    let mut exit = Exit::Lost;
     loop {
         let message = tokio::select! {
             message = read.wait() => message,
             () = send.closed() => break,
         };
-        let sent = match message {
-            Some(ChannelMsg::Data { data }) => send.send(Piece::Out(data.to_vec())).await,
-            Some(ChannelMsg::ExtendedData { data, .. }) => send.send(Piece::Err(data.to_vec())).await,
-            Some(ChannelMsg::Eof) => send.send(Piece::End).await,
-            Some(ChannelMsg::ExitStatus { exit_status }) => {
-                exit = Some(Exit::Status(exit_status));
-                Ok(())
+        let piece = match message {
+            Some(ChannelMsg::Data { data }) => Piece::Out(data.to_vec()),
+            Some(ChannelMsg::ExtendedData { data, .. }) => Piece::Err(data.to_vec()),
+            Some(ChannelMsg::Eof) => Piece::End,
+            Some(ChannelMsg::Close | ChannelMsg::Failure) | None => break,
+            Some(other) => {
+                exit = exit_in(other).unwrap_or(exit);
+                continue;
             }
-            Some(ChannelMsg::ExitSignal { signal_name, .. }) => {
-                exit = Some(Exit::Signal(format!("{signal_name:?}")));
-                Ok(())
-            }
-            Some(ChannelMsg::Close) => {
-                closed = true;
-                break;
-            }
-            Some(ChannelMsg::Failure) | None => break,
-            Some(_) => Ok(()),
         };
-        if sent.is_err() {
+        if send.send(piece).await.is_err() {
             break;
         }
     }
-    if !closed {
-        let _ = write.close().await;
+    let _ = write.close().await;
+    let _ = report.send(Some(exit));
+}
+
+fn exit_in(message: ChannelMsg) -> Option<Exit> {
+    match message {
+        ChannelMsg::ExitStatus { exit_status } => Some(Exit::Status(exit_status)),
+        ChannelMsg::ExitSignal { signal_name, .. } => Some(Exit::Signal(format!("{signal_name:?}"))),
+        _ => None,
     }
-    let _ = report.send(Some(exit.unwrap_or(Exit::Lost)));
 }
 
 /// A process's standard output. Dropping it closes the channel.

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connect::Connection;
-use super::deliver::Agents;
+use super::deliver::{Agents, SCRIPT};
 use super::error::{Fault, SshError};
 use super::greeting::{Greeting, Heard};
-use super::process::{ChannelReader, ChannelWriter, Ending, Piece, Process};
+use super::process::{ChannelReader, ChannelWriter, Ending, Exit, Piece, Process};
 use super::target::Privilege;
 
 /// The agent's session: raw bytes each way, from after its first line.
@@ -24,14 +24,16 @@ pub struct AgentChannel {
     pub delivered: bool,
 }
 
-/// A process that got as far as its first line.
-pub(super) struct Greeted {
-    pub(super) process: Process,
-    pub(super) heard: Heard,
+/// What came of listening.
+pub(super) enum Turn {
+    /// Something that is clear.
+    Heard(Heard),
+    /// The end.
+    Ended(Exit, Greeting),
 }
 
 impl Connection {
-    /// Starts the agent's session; delivers the agent if the host does not have it.
+    /// Starts the agent's session; delivers the agent if the host does not have it. Either way it is one exec.
     ///
     /// # Errors
     /// sudo refuses, the agent cannot be delivered or does not start, or a deadline passed.
@@ -40,59 +42,52 @@ impl Connection {
     }
 
     async fn open_agent(&self, agents: &Agents) -> Result<AgentChannel, Fault> {
-        let machine = match self.session(agents).await? {
-            Greeted { process, heard: Heard::Agent(first) } => return Ok(channel(process, first, false)),
-            Greeted { heard: Heard::Missing(machine), .. } => machine,
-            Greeted { process, .. } => return Err(unexpected(&process)),
-        };
-        self.deliver(agents.pick(&machine)?, agents.home()).await?;
-        match self.session(agents).await? {
-            Greeted { process, heard: Heard::Agent(first) } => Ok(channel(process, first, true)),
-            Greeted { process, .. } => Err(unexpected(&process)),
+        // A prompt that nothing else prints.
+        let prompt = format!("[rackwright {:016x}]", fastrand::u64(..));
+        let line = session_line(agents.home(), &agents.names(), self.privilege, &prompt);
+        let after = self.deadlines.greeting;
+        let start = timeout(after, Process::start(self, line)).await;
+        let mut process = start.map_err(|_| slow(after))??;
+        match self.listen(&mut process, &prompt, after).await? {
+            Turn::Heard(Heard::Agent(first)) => Ok(channel(process, first, false)),
+            Turn::Heard(Heard::Missing(machine)) => {
+                let first = self.deliver(&mut process, agents.pick(&machine)?, &prompt).await?;
+                Ok(channel(process, first, true))
+            }
+            Turn::Heard(_) => Err(Fault::Noise),
+            Turn::Ended(exit, greeting) => Err(greeting.ended(&exit, self.user())),
         }
     }
 
-    async fn session(&self, agents: &Agents) -> Result<Greeted, Fault> {
-        let prompt = self.prompt();
-        let line = session_line(&agents.paths(), self.privilege, &prompt);
-        self.greeted(line, &prompt).await
-    }
-
-    /// A prompt that nothing else prints.
-    pub(super) fn prompt(&self) -> String {
-        format!("[rackwright {:016x}]", fastrand::u64(..))
-    }
-
-    /// Runs `line` and listens until it is clear what it says; answers sudo's prompt, and only that.
-    pub(super) async fn greeted(&self, line: String, prompt: &str) -> Result<Greeted, Fault> {
+    /// Listens until it is clear what the host says; answers sudo's prompt, and only that.
+    pub(super) async fn listen(
+        &self,
+        process: &mut Process,
+        prompt: &str,
+        after: Duration,
+    ) -> Result<Turn, Fault> {
         let may_ask = self.privilege == Privilege::SudoPassword;
         let mut greeting = Greeting::new(may_ask.then_some(prompt));
-        let mut clock = Clock::new(self.deadlines.greeting);
-        let mut process = clock.limit(Process::start(self, line)).await??;
+        let mut end = Instant::now() + after;
         loop {
-            let heard = match clock.limit(process.next()).await? {
+            let heard = match timeout_at(end, process.next()).await.map_err(|_| slow(after))? {
                 Some(Piece::Out(bytes)) => greeting.stdout(&bytes),
                 Some(Piece::Err(bytes)) => greeting.stderr(&bytes),
                 // What it wrote to standard error may still be on its way.
                 Some(Piece::End) => Heard::Nothing,
-                None => {
-                    let exit = process.ending.wait().await;
-                    return Err(if self.is_closed() {
-                        self.broken("starting the agent", None)
-                    } else {
-                        greeting.ended(&exit, self.user())
-                    });
-                }
+                None if self.is_closed() => return Err(self.broken("starting the agent", None)),
+                None => return Ok(Turn::Ended(process.ending.wait().await, greeting)),
             };
             match heard {
                 Heard::Nothing => {}
                 Heard::Prompt => {
-                    self.answer_sudo(&mut process).await?;
-                    clock = Clock::new(self.deadlines.greeting);
+                    process.ending.forget();
+                    self.answer_sudo(process).await?;
+                    end = Instant::now() + after;
                 }
                 Heard::Again => return Err(Fault::SudoWrong { user: self.user().to_owned() }),
                 Heard::Noise => return Err(Fault::Noise),
-                heard => return Ok(Greeted { process, heard }),
+                heard => return Ok(Turn::Heard(heard)),
             }
         }
     }
@@ -118,52 +113,30 @@ fn channel(process: Process, first: Vec<u8>, delivered: bool) -> AgentChannel {
     AgentChannel { reader, writer, ending, delivered }
 }
 
-fn unexpected(process: &Process) -> Fault {
-    let said = super::greeting::said(&process.ending.stderr(), "");
-    Fault::Start { exit: "it was delivered and is still not there".to_owned(), said }
+fn slow(after: Duration) -> Fault {
+    let hint =
+        "look at the login shell's start-up files, and at sudo (a host name that does not resolve slows it)";
+    Fault::Timeout { doing: "starting the agent", after, hint }
 }
 
-/// A deadline over several steps.
-struct Clock {
-    end: Instant,
-    after: Duration,
-}
-
-impl Clock {
-    fn new(after: Duration) -> Self {
-        Self { end: Instant::now() + after, after }
-    }
-
-    async fn limit<T>(&self, step: impl Future<Output = T>) -> Result<T, Fault> {
-        let hint = "look at the login shell's start-up files, and at sudo (a host name that does not resolve slows it)";
-        tokio::time::timeout_at(self.end, step).await.map_err(|_| Fault::Timeout {
-            doing: "starting the agent",
-            after: self.after,
-            hint,
-        })
-    }
-}
-
-/// The line that runs the first agent that is there, or says which machine lacks one.
+/// The line that runs the first agent that is there; else says which machine lacks one, reads what it is to get
+/// (`NAME SHA256 SIZE`), and runs the script that receives it.
 ///
 /// Quoted so that any login shell (bash, dash, zsh, fish, csh) hands it to `sh` as it is.
-pub fn session_line(paths: &[String], privilege: Privilege, prompt: &str) -> String {
-    let run = raise(privilege, prompt, "\"$a\" session");
-    format!(
-        "exec sh -c 'for a in {}; do if test -x \"$a\"; then exec {run}; fi; done; \
-         echo \"RACKWRIGHT-MISSING $(uname -m)\"'",
-        paths.join(" ")
-    )
-}
-
-/// `command` with root's rights, to stand within single quotes.
-pub(super) fn raise(privilege: Privilege, prompt: &str, command: &str) -> String {
-    match privilege {
-        Privilege::Login => command.to_owned(),
-        Privilege::Sudo => format!("sudo -n -- {command}"),
+pub fn session_line(home: &str, names: &[String], privilege: Privilege, prompt: &str) -> String {
+    let sudo = match privilege {
+        Privilege::Login => String::new(),
+        Privilege::Sudo => "sudo -n -- ".to_owned(),
         // -k: never from sudo's own memory, so that a prompt always means that a password is needed.
-        Privilege::SudoPassword => format!("sudo -k -S -p \"{prompt}\" -- {command}"),
-    }
+        Privilege::SudoPassword => format!("sudo -k -S -p \"{prompt}\" -- "),
+    };
+    let (receive, names) = (SCRIPT.replace('\n', " "), names.join(" "));
+    format!(
+        "exec sh -c 's=$1; d=$2; shift 2; \
+         for a do if test -x \"$d/$a\"; then exec {sudo}\"$d/$a\" session; fi; done; \
+         echo \"RACKWRIGHT-MISSING $(uname -m)\"; read -r a h n || exit 25; \
+         exec {sudo}sh -c \"$s\" sh \"$d\" \"$a\" \"$h\" \"$n\"' sh '{receive}' {home} {names}"
+    )
 }
 
 #[cfg(test)]
@@ -172,16 +145,13 @@ mod tests {
 
     #[test]
     fn the_line_of_a_session() {
-        let names =
-            ["/usr/local/lib/rackwright/agent-1".to_owned(), "/usr/local/lib/rackwright/agent-2".to_owned()];
-        let line = session_line(&names, Privilege::SudoPassword, "[p]");
-        assert_eq!(
-            line,
-            "exec sh -c 'for a in /usr/local/lib/rackwright/agent-1 /usr/local/lib/rackwright/agent-2; \
-             do if test -x \"$a\"; then exec sudo -k -S -p \"[p]\" -- \"$a\" session; fi; done; \
-             echo \"RACKWRIGHT-MISSING $(uname -m)\"'"
-        );
-        assert_eq!(line.matches('\'').count(), 2);
-        assert!(!line.contains('!'), "csh would expand it");
+        let names = ["agent-1".to_owned(), "agent-2".to_owned()];
+        let line = session_line("/usr/local/lib/rackwright", &names, Privilege::SudoPassword, "[p]");
+        let run =
+            "for a do if test -x \"$d/$a\"; then exec sudo -k -S -p \"[p]\" -- \"$d/$a\" session; fi; done;";
+        assert!(line.starts_with("exec sh -c 's=$1;") && line.contains(run), "{line}");
+        assert!(line.ends_with("' /usr/local/lib/rackwright agent-1 agent-2"), "{line}");
+        assert_eq!(line.matches('\'').count(), 4);
+        assert!(!line.contains(['!', '\n']), "csh would stumble");
     }
 }

@@ -29,8 +29,8 @@ pub struct Endpoint {
     pub hash_known_hosts: bool,
     /// Name to look up in known_hosts instead of `host` and `port` (OpenSSH's `HostKeyAlias`).
     pub host_key_alias: Option<String>,
-    /// The host's key as the rack states it. It overrides known_hosts.
-    pub pin: Option<Pin>,
+    /// The host's keys as the rack states them. If there are any, known_hosts is not asked.
+    pub pins: Vec<Pin>,
 }
 
 impl Endpoint {
@@ -46,7 +46,7 @@ impl Endpoint {
             known_hosts: Vec::new(),
             hash_known_hosts: false,
             host_key_alias: None,
-            pin: None,
+            pins: Vec::new(),
         }
     }
 }
@@ -74,6 +74,20 @@ pub struct Target {
     pub privilege: Privilege,
     /// How long each thing may take.
     pub deadlines: Deadlines,
+}
+
+impl Target {
+    /// The jump host of this name as a target of its own, with the jump hosts before it: for `rackwright trust`.
+    pub fn jump_host(&self, host: &str) -> Option<Self> {
+        let index = self.jump.iter().position(|hop| hop.host == host)?;
+        Some(Self {
+            node: host.to_owned(),
+            endpoint: self.jump[index].clone(),
+            jump: self.jump[..index].to_vec(),
+            privilege: Privilege::Login,
+            deadlines: self.deadlines,
+        })
+    }
 }
 
 /// How the agent gets root's rights.
@@ -151,6 +165,14 @@ impl Pin {
         match self {
             Self::Key(pinned) => pinned.key_data() == key.key_data(),
             Self::Fingerprint(pinned) => *pinned == key.fingerprint(HashAlg::Sha256),
+        }
+    }
+
+    /// The kind of the pinned key; a fingerprint does not tell.
+    pub fn algorithm(&self) -> Option<russh::keys::Algorithm> {
+        match self {
+            Self::Key(key) => Some(key.algorithm()),
+            Self::Fingerprint(_) => None,
         }
     }
 

@@ -23,11 +23,15 @@ async fn an_unknown_key_is_refused_until_it_is_trusted() {
     let server = Sshd::start("");
     let mut target = server.target();
     target.endpoint.known_hosts = vec![server.path("sub/none")];
+    target.endpoint.hash_known_hosts = true;
     let text = chain(&refused(&target).await);
     assert!(text.contains(&fingerprint(&server)) && text.contains("`rackwright trust w1`"), "{text}");
     let keys = dialer().host_keys(&target).await.unwrap();
     assert_eq!(keys.len(), 1);
-    record(&target.endpoint, &keys, Existing::Keep).unwrap();
+    let file = record(&target.endpoint, &keys, Existing::Keep).unwrap();
+    let name = format!("[127.0.0.1]:{}", server.port);
+    let found = run("ssh-keygen", &["-F", &name, "-f", file.to_str().unwrap()]);
+    assert!(found.contains("|1|") && found.contains(&public(&server.path("host_ed25519"))), "{found}");
     dialer().connect(&target).await.unwrap().close().await;
 }
 
@@ -77,13 +81,25 @@ async fn a_pin_overrides_known_hosts() {
     let mut target = server.target();
     target.endpoint.known_hosts.clear();
     for pin in [fingerprint(&server), public(&server.path("host_ed25519"))] {
-        target.endpoint.pin = Some(pin.parse().unwrap());
+        target.endpoint.pins = vec![pin.parse().unwrap()];
         dialer().connect(&target).await.unwrap().close().await;
     }
     target.endpoint.known_hosts = vec![server.known_hosts()];
-    target.endpoint.pin = Some(public(&server.path("id")).parse().unwrap());
+    target.endpoint.pins = vec![public(&server.path("id")).parse().unwrap()];
     let text = chain(&refused(&target).await);
     assert!(text.contains("pinned in the rack") && text.contains(&fingerprint(&server)), "{text}");
+}
+
+#[tokio::test]
+async fn a_fingerprint_of_any_kind_of_key() {
+    let dir = tempfile::tempdir().unwrap();
+    keygen(&dir.path().join("host_ed25519"), "ed25519", "", &[]);
+    keygen(&dir.path().join("rsa"), "rsa", "", &["-b", "2048"]);
+    let server = Sshd::start_in(dir, &["host_ed25519", "rsa"], "");
+    let print = run("ssh-keygen", &["-lf", server.path("rsa.pub").to_str().unwrap()]);
+    let mut target = server.target();
+    target.endpoint.pins = vec![print.split(' ').nth(1).unwrap().parse().unwrap()];
+    dialer().connect(&target).await.unwrap().close().await;
 }
 
 #[tokio::test]
@@ -216,15 +232,18 @@ async fn cost_of_connections() {
         let micros = |time: nix::sys::time::TimeVal| time.tv_sec() * 1_000_000 + time.tv_usec();
         micros(usage.user_time()) + micros(usage.system_time())
     };
-    for count in [1, 1, 32, 64] {
+    for (count, exec) in [(1, true), (1, true), (1, false), (32, true), (32, false), (64, true), (64, false)]
+    {
         let (start, before) = (Instant::now(), usage());
         let all = (0..count).map(|_| async {
             let connection = dialer.connect(&target).await.unwrap();
-            connection.exec("true", b"").await.unwrap();
+            if exec {
+                connection.exec("true", b"").await.unwrap();
+            }
             connection.close().await;
         });
         futures_util::future::join_all(all).await;
         let (wall, cpu) = (start.elapsed(), usage() - before);
-        eprintln!("{count} connections: wall {wall:?}, cpu {} us each", cpu / count);
+        eprintln!("{count} connections, exec {exec}: wall {wall:?}, cpu {} us each", cpu / count);
     }
 }

@@ -158,3 +158,35 @@ async fn a_banner_that_says_booting() {
     let text = chain(&dialer().connect(&server.target()).await.err().unwrap());
     assert!(text.contains("lets nobody log in yet") && text.contains("wait until it has booted"), "{text}");
 }
+
+#[tokio::test]
+async fn too_many_keys_are_named_as_such() {
+    let server = Sshd::start("MaxAuthTries 2\n");
+    std::fs::write(server.path("authorized_keys"), "").unwrap();
+    let mut target = server.target();
+    for name in ["a", "b", "c"] {
+        keygen(&server.path(name), "ed25519", "", &[]);
+        target.endpoint.identities.push(server.path(name));
+    }
+    let text = chain(&dialer().connect(&target).await.err().unwrap());
+    assert!(text.contains("Too many authentication failures") && text.contains("/a (ssh-ed25519"), "{text}");
+}
+
+#[tokio::test]
+async fn a_public_key_names_one_of_the_agents() {
+    let server = Sshd::start("MaxAuthTries 2\n");
+    let socket = server.path("agent.sock");
+    let _agent = Agent::start(&socket);
+    for name in ["a", "b", "c", "held"] {
+        keygen(&server.path(name), "ed25519", "", &[]);
+        add(&socket, &server.path(name));
+    }
+    authorize(&server, "held");
+    std::fs::remove_file(server.path("held")).unwrap();
+    let mut target = server.target();
+    target.endpoint.agent_socket = Some(socket);
+    for named in ["held", "held.pub"] {
+        target.endpoint.identities = vec![server.path(named)];
+        dialer().connect(&target).await.unwrap().close().await;
+    }
+}

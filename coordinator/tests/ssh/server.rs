@@ -51,6 +51,18 @@ impl Sshd {
     }
 
     pub fn start_in(dir: TempDir, host_keys: &[&str], more: &str) -> Self {
+        Self::start_by(&["env"], dir, host_keys, more)
+    }
+
+    /// With mounts of its own: `mounts` is a line of shell, run in the server's folder.
+    pub fn start_with_mounts(mounts: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        keygen(&dir.path().join("host_ed25519"), "ed25519", "", &[]);
+        let script = format!("cd {} && {mounts} && exec \"$@\"", dir.path().display());
+        Self::start_by(&["unshare", "-m", "sh", "-c", &script, "sh"], dir, &["host_ed25519"], "")
+    }
+
+    fn start_by(launcher: &[&str], dir: TempDir, host_keys: &[&str], more: &str) -> Self {
         let path = dir.path();
         keygen(&path.join("id"), "ed25519", "", &[]);
         std::fs::copy(path.join("id.pub"), path.join("authorized_keys")).unwrap();
@@ -69,8 +81,9 @@ impl Sshd {
         }
         config += &more.replace("DIR", path.to_str().unwrap());
         std::fs::write(path.join("sshd_config"), config).unwrap();
-        let mut child = Command::new(SSHD)
-            .args(["-D", "-e", "-f"])
+        let mut child = Command::new(launcher[0])
+            .args(&launcher[1..])
+            .args([SSHD, "-D", "-e", "-f"])
             .arg(path.join("sshd_config"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -33,6 +33,10 @@ fn agents_for(server: &Sshd, machine: &str, text: &str, home: &str) -> Agents {
     Agents::load(&dir).unwrap().kept_in(server.path(home).to_str().unwrap()).unwrap()
 }
 
+fn kept(server: &Sshd, agents: &Agents) -> PathBuf {
+    server.path("home").join(&agents.names()[0])
+}
+
 fn files(server: &Sshd) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(server.path("home")).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -61,8 +65,8 @@ async fn a_missing_agent_is_delivered_once() {
         assert_eq!(channel.ending.wait().await, Exit::Status(0));
         assert_eq!(channel.ending.stderr(), "stub");
     }
-    assert_eq!(files(&server), [PathBuf::from(&agents.paths()[0])]);
-    assert_eq!(std::fs::read_to_string(&agents.paths()[0]).unwrap(), STUB);
+    assert_eq!(files(&server), [kept(&server, &agents)]);
+    assert_eq!(std::fs::read_to_string(kept(&server, &agents)).unwrap(), STUB);
     connection.close().await;
 }
 
@@ -74,18 +78,18 @@ async fn the_last_agents_are_kept() {
         let agents = agents(&server, &format!("{STUB}# {version}\n"), "home");
         drop(connection.agent(&agents).await.unwrap());
         let age = format!("{} minutes ago", 10 - version);
-        run("touch", &["-d", &age, &agents.paths()[0]]);
+        run("touch", &["-d", &age, kept(&server, &agents).to_str().unwrap()]);
     }
     assert_eq!(files(&server).len(), 3);
 }
 
 #[tokio::test]
 async fn what_arrives_broken_is_not_kept() {
-    // A host whose cat changes what passes.
+    // A host whose head changes what passes.
     let server = Sshd::start("ForceCommand PATH=DIR/bin:$PATH; eval \"$SSH_ORIGINAL_COMMAND\"\n");
     std::fs::create_dir(server.path("bin")).unwrap();
-    std::fs::write(server.path("bin/cat"), "#!/bin/sh\n/bin/cat; echo x\n").unwrap();
-    run("chmod", &["755", server.path("bin/cat").to_str().unwrap()]);
+    std::fs::write(server.path("bin/head"), "#!/bin/sh\n/usr/bin/head \"$@\"; echo x\n").unwrap();
+    run("chmod", &["755", server.path("bin/head").to_str().unwrap()]);
     let agents = agents(&server, STUB, "home");
     let text = chain(&connect(&server).await.agent(&agents).await.err().unwrap());
     assert!(text.contains("what arrived is not what was sent"), "{text}");
@@ -113,6 +117,27 @@ async fn places_that_cannot_hold_an_agent() {
     let agents = agents_for(&server, "pdp11", STUB, "home");
     let text = chain(&connection.agent(&agents).await.err().unwrap());
     assert!(text.contains("no agent for machine") && text.contains("pdp11"), "{text}");
+}
+
+#[tokio::test]
+async fn file_systems_that_cannot_hold_an_agent() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: mounting needs root");
+        return;
+    }
+    let server = Sshd::start_with_mounts(
+        "mkdir full ro noexec && mount -t tmpfs -o size=16k,mode=755 t full && mount -t tmpfs -o ro t ro \
+         && mount -t tmpfs -o noexec,mode=755 t noexec",
+    );
+    let connection = connect(&server).await;
+    let large = format!("{STUB}{}", "# more\n".repeat(10_000));
+    for (home, part) in [("full", "is full"), ("ro", "is read-only"), ("noexec", "noexec")] {
+        let agents = agents(&server, &large, home);
+        let text = chain(&connection.agent(&agents).await.err().unwrap());
+        assert!(text.contains(part), "{home}: {text}");
+    }
+    let output = connection.exec(&format!("ls -A {}", server.path("full").display()), b"").await.unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "", "nothing is left behind");
 }
 
 #[tokio::test]
@@ -166,6 +191,21 @@ async fn a_connection_that_is_cut_is_an_error_and_not_an_end() {
     assert!(writer.write_all(&[0; 1 << 20]).await.is_err());
     assert!(connection.exec("true", b"").await.is_err());
     assert!(connection.is_closed());
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent() {
+    let server = Sshd::start("");
+    let agents = agents(&server, STUB, "home");
+    let mut target = server.target();
+    target.deadlines.keepalive = Duration::from_millis(50);
+    let connection = dialer().connect(&target).await.unwrap();
+    let channel = connection.agent(&agents).await.unwrap();
+    let mut lines = BufReader::new(channel.reader).lines();
+    let parent = lines.next_line().await.unwrap().unwrap();
+    run("kill", &["-STOP", &parent]);
+    assert!(lines.next_line().await.is_err());
+    run("kill", &["-9", &parent]);
 }
 
 #[tokio::test]
@@ -254,7 +294,7 @@ async fn a_password_goes_to_sudo_only() {
     let echoed = with_password(&server, "open sesame").await.unwrap();
     assert!(echoed.ends_with("\nhello\n") && !echoed.contains("sesame"), "{echoed}");
     let log = std::fs::read_to_string(server.path("sudo.log")).unwrap();
-    assert_eq!(log.lines().count(), 2, "one to deliver, one to run: {log}");
+    assert_eq!(log.lines().count(), 1, "{log}");
     assert!(!log.contains("sesame"), "{log}");
     assert_eq!(std::fs::read_to_string(&files(&server)[0]).unwrap(), STUB);
 }

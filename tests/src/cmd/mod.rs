@@ -7,6 +7,7 @@ mod exec;
 mod host;
 mod list;
 mod rackwright;
+mod report;
 mod test;
 mod up;
 

@@ -36,10 +36,11 @@ impl Rackwright {
 pub(super) fn build() -> Result<PathBuf> {
     say("building rackwright and its agent (the first time takes minutes)");
     let mut cargo = agents::cargo();
-    cargo.args(["build", "--quiet", "--package", "rackwright"]);
+    let target = agents::checkout().join("target");
+    cargo.args(["build", "--quiet", "--package", "rackwright", "--target-dir"]).arg(&target);
     must(cargo, "build rackwright", BUILD_LIMIT)?;
-    agents::build()?;
-    Ok(agents::checkout().join("target/debug/rackwright"))
+    agents::build(false)?;
+    Ok(target.join("debug/rackwright"))
 }
 
 /// The coordinator on a rack, in the folder of the rack's file.

@@ -41,6 +41,19 @@ fn of_all_sysctls_a_host_owns_only_its_network() {
 }
 
 #[test]
+fn a_host_reads_the_clock_but_cannot_set_it() {
+    need_lab!();
+    let lab = Lab::up(Spec::test(1)).unwrap();
+    // adjtimex(2) by number, in mode 0, with room for its struct.
+    let number = if cfg!(target_arch = "aarch64") { 171 } else { 159 };
+    let read = format!("perl -e '$t = pack(\"q26\", (0) x 26); exit(syscall({number}, $t) < 0 ? 1 : 0)'");
+    ssh(&lab, "cp1", &read);
+    let capabilities = ssh(&lab, "cp1", "sudo grep CapBnd /proc/self/status | cut -f2");
+    let cap_sys_time = 1 << 25;
+    assert_eq!(u64::from_str_radix(&capabilities, 16).unwrap() & cap_sys_time, 0, "{capabilities}");
+}
+
+#[test]
 fn a_reboot_keeps_files_and_nothing_else() {
     need_lab!();
     let lab = Lab::up(Spec::test(1)).unwrap();
@@ -73,6 +86,20 @@ fn a_killed_host_is_down_until_it_is_booted() {
     assert!(!lab.ssh("cp1").unwrap().arg("true").output().unwrap().status.success());
     host.reboot().unwrap();
     assert_eq!(ssh(&lab, "cp1", "sudo cat /root/note"), "kept");
+}
+
+#[test]
+fn an_unplugged_host_is_silent_until_it_is_plugged_in() {
+    need_lab!();
+    let lab = Lab::up(Spec::test(2)).unwrap();
+    let answers = || lab.host("cp1").sh("arping -c 1 -w 1 -I eth0 192.0.2.12").unwrap().success();
+    assert!(answers());
+    lab.unplug("w1").unwrap();
+    assert!(!answers());
+    assert_eq!(lab.host("w1").read("systemctl is-system-running").unwrap(), "running");
+    lab.plug("w1").unwrap();
+    let again = || if answers() { Ok(()) } else { Err("no answer".to_owned()) };
+    await_until("w1 answers again", Duration::from_secs(20), again).unwrap();
 }
 
 #[test]

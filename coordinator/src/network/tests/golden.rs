@@ -35,25 +35,25 @@ fn first_pool() -> Vec<PoolInput> {
 
 /// What facts tell, of the first pool.
 fn facts(change: impl FnOnce(&mut Network)) -> Vec<Finding> {
-    pool_findings(&scene(&changed(change), first_pool()))
+    judge_facts(&scene(&changed(change), first_pool()))
 }
 
 /// What facts tell of another pool.
 fn of_pool(ranges: &[(&str, &str)]) -> Vec<Finding> {
-    pool_findings(&scene(&changed(|_| ()), vec![pool("first", ranges)]))
+    judge_facts(&scene(&changed(|_| ()), vec![pool("first", ranges)]))
 }
 
 fn skipped_by(version: &str) -> Vec<Finding> {
     let networks = changed(|network| network.links[0].name = "wlo1".into());
     let scene = Scene { speaker: Speaker::of_version(version), ..scene(&networks, first_pool()) };
-    pool_findings(&scene)
+    judge_facts(&scene)
 }
 
 fn named(interface: &str) -> Vec<Finding> {
     let networks = changed(|_| ());
     let mut scene = scene(&networks, first_pool());
     scene.nodes[0].interface = Wanted::Named(interface.into());
-    pool_findings(&scene)
+    judge_facts(&scene)
 }
 
 fn reserved() -> Vec<Finding> {
@@ -64,7 +64,7 @@ fn reserved() -> Vec<Finding> {
         RangeInput { what: "the service network".into(), span: span("10.96.0.0", "10.111.255.255") },
         RangeInput { what: "the name server".into(), span: span("192.0.2.201", "192.0.2.201") },
     ];
-    pool_findings(&scene)
+    judge_facts(&scene)
 }
 
 fn heard_of() -> Vec<Finding> {
@@ -85,7 +85,7 @@ fn second_link(interfaces: Option<Vec<String>>) -> Vec<Finding> {
     });
     let mut scene = scene(&networks, first_pool());
     scene.pools[0].interfaces = interfaces;
-    pool_findings(&scene)
+    judge_facts(&scene)
 }
 
 fn sysctls(all: LinkArp, own: LinkArp) -> Vec<Finding> {
@@ -94,7 +94,7 @@ fn sysctls(all: LinkArp, own: LinkArp) -> Vec<Finding> {
         network.links[0].arp = own;
     });
     let wanted = ArpWanted { arp_ignore: Some(1), arp_announce: Some(2), rp_filter: Some(0) };
-    pool_findings(&Scene { wanted, ..scene(&networks, first_pool()) })
+    judge_facts(&Scene { wanted, ..scene(&networks, first_pool()) })
 }
 
 /// What the answers tell, where `who` says which MACs answer for an address and which seek it.
@@ -110,6 +110,14 @@ fn answered(served: Option<&str>, who: impl Fn(&str, IpAddr) -> (Vec<Mac>, Vec<M
 fn claimed_by(served: Option<&str>, macs: &[Mac]) -> Vec<Finding> {
     let taken: [IpAddr; 2] = ["192.0.2.205", "192.0.2.206"].map(|ip| ip.parse().unwrap());
     answered(served, |_, ip| (if taken.contains(&ip) { macs.to_vec() } else { Vec::new() }, Vec::new()))
+}
+
+fn claimed_by_one_not_reached() -> Vec<Finding> {
+    let networks = changed(|_| ());
+    let mut scene = scene(&networks, vec![pool("first", &[("192.0.2.200", "192.0.2.200")])]);
+    scene.pools[0].nodes.push("n3".into());
+    let asked = pool_probes(&scene);
+    judge_pool_probes(&scene, &asked, &answers(&asked, |_, _| (vec![mac(3)], Vec::new())))
 }
 
 fn sought() -> Vec<Finding> {
@@ -171,7 +179,7 @@ fn neighbours_untold() -> Vec<Finding> {
 fn mtus() -> Vec<Finding> {
     let mut networks = [network(1), network(2), network(3)];
     networks[1].links[0].mtu = 9000;
-    differing_mtus(&scene(&networks, Vec::new()).nodes)
+    judge_facts(&scene(&networks, Vec::new()))
 }
 
 /// Two links of one node answer for it.
@@ -213,6 +221,18 @@ fn cases() -> Vec<(&'static str, Vec<Finding>)> {
         ("two interfaces", second_link(None)),
         ("two interfaces of which one", second_link(Some(vec!["eth0".into()]))),
         ("proxy arp", facts(|n| n.arp_all.proxy_arp = 1)),
+        ("by dhcp", facts(|n| n.routes[0].protocol = 16)),
+        (
+            "vlan on a wireless link",
+            facts(|n| {
+                let below = Link { kind: LinkKind::Wireless, ..link("wlan0", 7, "52:54:00:00:00:01", &[]) };
+                let vlan = &mut n.links[0];
+                (vlan.name, vlan.kind, vlan.parent) =
+                    ("wlan0.5".into(), LinkKind::Vlan, Some("wlan0".into()));
+                vlan.arp.proxy_arp = 1;
+                n.links.push(below);
+            }),
+        ),
         ("leased", facts(|n| n.links[0].addresses[0].dynamic = true)),
         ("sysctls to be planned", sysctls(arp(0, 0, 0), arp(1, 0, 0))),
         ("sysctls of the interface", sysctls(arp(1, 2, 0), arp(2, 1, 1))),
@@ -222,7 +242,7 @@ fn cases() -> Vec<(&'static str, Vec<Finding>)> {
         ("overlap", {
             let ranges = [("192.0.2.200", "192.0.2.219"), ("192.0.2.219", "192.0.2.221")];
             let pools = vec![pool("first", &ranges), pool("second", &[("192.0.2.210", "192.0.2.215")])];
-            pool_findings(&scene(&changed(|_| ()), pools))
+            judge_facts(&scene(&changed(|_| ()), pools))
         }),
         ("ipv6", {
             let networks = changed(|n| {
@@ -232,12 +252,13 @@ fn cases() -> Vec<(&'static str, Vec<Finding>)> {
                     secondary: false,
                 }];
             });
-            pool_findings(&scene(&networks, vec![pool("six", &[("2001:db8::", "2001:db8::ff")])]))
+            judge_facts(&scene(&networks, vec![pool("six", &[("2001:db8::", "2001:db8::ff")])]))
         }),
         ("nobody answers", answered(None, |_, _| (Vec::new(), Vec::new()))),
         ("asked alone", alone()),
         ("a stranger answers", claimed_by(None, &[STRANGER])),
         ("a stranger and a node answer", claimed_by(None, &[mac(1), STRANGER])),
+        ("a node that was not reached answers", claimed_by_one_not_reached()),
         ("a node answers", claimed_by(None, &[mac(1)])),
         ("a node answers for what is not served", claimed_by(Some("192.0.2.205"), &[mac(1)])),
         ("two nodes answer", claimed_by(None, &[mac(1), mac(2)])),

@@ -66,7 +66,7 @@ proptest! {
         ranges in ranges(),
     ) {
         let networks: Vec<_> = sketches.iter().zip(1..).map(|(sketch, n)| sketch.network(n)).collect();
-        let findings = pool_findings(&scene(&networks, vec![pool_of(&ranges)]));
+        let findings = judge_facts(&scene(&networks, vec![pool_of(&ranges)]));
         let held: BTreeSet<_> = ranges.iter().flat_map(|(a, b)| *a..=*b).collect();
         let said = |name: &str| findings.iter().any(|finding| finding.name == name && finding.blocks());
         let subnets = || sketches.iter().filter(|sketch| sketch.prefix <= 30);
@@ -104,6 +104,33 @@ proptest! {
             prop_assert!(asked.values().filter(|probes| asks(probes)).count() >= usize::from(count.min(2)));
         }
         prop_assert_eq!(pool_probes(&scene), asked);
+    }
+
+    #[test]
+    fn a_conflict_is_never_missed_and_never_made_up(
+        ranges in ranges(),
+        strangers in prop::collection::btree_set(numbers(), 0..3),
+        vips in prop::collection::btree_map(numbers(), 1..4u8, 0..6),
+    ) {
+        let networks: Vec<_> = (1..4).map(network).collect();
+        let mut scene = scene(&networks, vec![pool_of(&ranges)]);
+        scene.nodes.iter_mut().for_each(|node| node.address = None);
+        let asked = pool_probes(&scene);
+        // Every node seeks what it asks for; the owner of a virtual address does not hear itself.
+        let who = |by: &str, asked_for| {
+            let n = range::number(asked_for) as u8;
+            let server = vips.get(&n).filter(|server| format!("n{server}") != by).map(|server| mac(*server));
+            let stranger = strangers.contains(&n).then_some(STRANGER);
+            (server.into_iter().chain(stranger).collect(), (1..4).map(mac).filter(|m| name(usize::from(m.0[5]) - 1) != by).collect())
+        };
+        let said = judge_pool_probes(&scene, &asked, &answers(&asked, who));
+        let held: BTreeSet<_> = ranges.iter().flat_map(|(a, b)| *a..=*b).collect();
+        // The nodes' own addresses are 11 to 13; a node that answers for its own is a conflict too.
+        let own = |n: &u8| vips.get(n).is_some_and(|server| 10 + server == *n);
+        let conflict = held.iter().any(|n| strangers.contains(n) || own(n));
+        prop_assert_eq!(said.iter().any(Finding::blocks), conflict, "{:?}", said);
+        let silent = said.iter().any(|finding| finding.name == names::POOL_NO_CONFLICT_SEEN);
+        prop_assert_eq!(silent, !conflict);
     }
 
     #[test]
@@ -173,5 +200,14 @@ fn addresses_of_services_on_the_ipvs_link_are_nobody_elses() {
         });
     }
     let scene = scene(&networks, vec![pool("first", &[("192.0.2.200", "192.0.2.219")])]);
-    assert!(!pool_findings(&scene).iter().any(Finding::blocks));
+    assert!(!judge_facts(&scene).iter().any(Finding::blocks));
+}
+
+#[test]
+fn the_zeros_of_loopback_are_nobodys_mac() {
+    let mut networks = [network(1)];
+    networks[0]
+        .links
+        .push(Link { kind: LinkKind::Loopback, ..link("lo", 1, "00:00:00:00:00:00", &["127.0.0.1/8"]) });
+    assert!(!owners::Owners::among(&scene(&networks, Vec::new()).nodes).knows(Mac([0; 6])));
 }

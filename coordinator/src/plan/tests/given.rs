@@ -217,3 +217,79 @@ fn what_was_so_before_is_recorded_and_not_undone() {
     );
     assert!(sim.ledger.entries.is_empty());
 }
+
+#[test]
+fn swap_that_no_step_can_turn_off_is_told() {
+    let wanted = Wanted { swap_off: true, ..Wanted::default() };
+    let sim = with_swap("x\n");
+    let mut facts = sim.facts(&wanted);
+    facts.swap.units = vec!["zram generator".into(), "dev-zram0.swap".into()];
+    if let Some(FileSeen::File { text, .. }) = &mut facts.swap.fstab {
+        *text = None;
+    }
+    let planned = crate::plan::node_plan(&super::sim::node(), &wanted, &facts).unwrap();
+    let told: Vec<_> = planned.findings.iter().map(|f| format!("{} {}", f.name, f.subject)).collect();
+    assert_eq!(
+        told,
+        ["not-observed dev-zram0.swap", "swap-unclear /etc/fstab", "swap-unclear zram generator"]
+    );
+    let unit = super::unit_step("dev-zram0.swap", rackwright_proto::unit::AtBoot::Masked, None);
+    assert_eq!(crate::plan::unobserved(&wanted, &facts).unwrap(), [unit]);
+}
+
+#[test]
+fn strict_arp_means_something_only_in_ipvs_mode() {
+    let strict = |mode| Wanted { proxy: Some(ProxyWanted { mode, strict_arp: true }), ..Wanted::default() };
+    let arp = |wanted: &Wanted| {
+        steps(wanted, &basics()).unwrap().iter().filter(|s| s.what.key().contains("arp_")).count()
+    };
+    assert_eq!(arp(&strict(ProxyMode::Ipvs { scheduler: "rr".into() })), 2);
+    assert_eq!(arp(&strict(ProxyMode::Nftables)), 0);
+    assert_eq!(arp(&strict(ProxyMode::Iptables)), 0);
+}
+
+#[test]
+fn units_are_delivered_linked_and_enabled_where_systemd_is() {
+    let unit = |name: &str, enable, active| crate::plan::UnitFile {
+        name: name.parse().unwrap(),
+        text: "[Unit]\n".into(),
+        enable,
+        active,
+        why: "drift check".into(),
+    };
+    let units =
+        vec![unit("rackwright-drift.timer", true, Some(true)), unit("rackwright-drift.service", false, None)];
+    let wanted = Wanted {
+        watch: crate::plan::WatchUnits { units },
+        agent_path: "/usr/local/lib/rackwright/agent-0123456789abcdef".into(),
+        ..Wanted::default()
+    };
+    let told: Vec<String> = steps(&wanted, &basics()).unwrap().iter().map(|s| s.what.title()).collect();
+    assert_eq!(
+        told,
+        [
+            "write /etc/systemd/system/rackwright-drift.service",
+            "write /etc/systemd/system/rackwright-drift.timer",
+            "link /usr/local/lib/rackwright/agent to /usr/local/lib/rackwright/agent-0123456789abcdef",
+            "enable rackwright-drift.timer",
+        ]
+    );
+    let bare = rackwright_proto::facts::Basics { systemd: false, ..basics() };
+    assert_eq!(steps(&wanted, &bare).unwrap(), vec![]);
+}
+
+#[test]
+fn what_the_ledger_tells_is_asked_for_unless_the_rack_still_holds_it() {
+    let wanted = Wanted { swap_off: true, ..Wanted::default() };
+    let mut sim = with_swap("x\n");
+    sim.swap_units.insert("dev-zram0.swap".into());
+    let motd = rackwright_proto::file::FileStep { path: "/etc/motd".into(), want: FileWant::Absent };
+    sim.run(&sim.plan(&Wanted { files: vec![Because::new(motd, "hosts.files")], ..wanted.clone() }).plan);
+    let mut facts = sim.facts(&wanted);
+    facts.seen.clear();
+    let asked = |wanted| -> Vec<String> {
+        crate::plan::unobserved(wanted, &facts).unwrap().iter().map(HostStep::key).collect()
+    };
+    assert_eq!(asked(&wanted), ["file//etc/motd"]);
+    assert_eq!(asked(&Wanted::default()), ["file//etc/motd", "unit/dev-zram0.swap"]);
+}

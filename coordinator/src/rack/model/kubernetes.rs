@@ -50,7 +50,7 @@ pub struct Proxy {
 }
 
 /// kube-proxy's modes on Linux.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProxyMode {
     /// iptables rules.
