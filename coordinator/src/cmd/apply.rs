@@ -166,7 +166,7 @@ async fn wait_for(context: &Context, ours: Vec<Surveyed>) {
             if session.ask(async |agent| agent.attach(wanted, 0).await).await.is_ok() {
                 let (node, target) = (session.node.clone(), session.target.clone());
                 let mut following = Following { context, target, node, run, plan: None, progress };
-                following.to_its_end(session, Vec::new()).await;
+                following.to_its_end(Some(session)).await;
             }
         }
     })

@@ -125,7 +125,7 @@ impl Rack {
         &self.file.network
     }
 
-    /// How much at once and for how long.
+    /// How much at once.
     pub fn limits(&self) -> &Limits {
         &self.file.limits
     }
