@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::judge::{self, Probes};
 use crate::rack::Rack;
 use crate::report;
-use crate::survey::{self, Surveyed};
+use crate::survey::{self, About, Surveyed};
 use crate::{plan, scene};
 
 /// Runs the command.
@@ -19,11 +19,12 @@ pub async fn run(console: Console, args: CheckArgs) -> Exit {
         Ok(context) => context,
         Err(exit) => return exit,
     };
-    let (mut heard, lost) = split(context.surveyor().survey(&context.nodes(), Depth::Full).await);
+    let (mut heard, lost) =
+        split(context.surveyor().survey(&context.nodes(), About::Rack, Depth::Full).await);
     let mut found = judge::facts(&context.loaded.rack, &heard, &scene::of(&context.loaded.rack, &heard));
     found.extend(planning(&heard));
     found.extend(probed(&context.loaded.rack, &mut heard, context.parallel).await);
-    let found = judge::settle(&context.loaded.rack, found);
+    let found = judge::settle(&context.loaded.rack, found, context.asked(&heard));
     context.say_lost(&lost);
     let nodes = heard.len();
     let view = report::plan::View { verbose: context.view().verbose || args.all, ..context.view() };

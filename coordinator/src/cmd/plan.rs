@@ -16,8 +16,9 @@ use super::{Context, blocked, split};
 use crate::cli::PlanArgs;
 use crate::console::Console;
 use crate::exit::Exit;
-use crate::survey::Surveyed;
-use crate::{judge, report, scene};
+use crate::judge::{self, Asked};
+use crate::survey::{About, Surveyed};
+use crate::{report, scene};
 
 /// Runs the command.
 pub async fn run(console: Console, args: PlanArgs) -> Exit {
@@ -25,7 +26,8 @@ pub async fn run(console: Console, args: PlanArgs) -> Exit {
         Ok(context) => context,
         Err(exit) => return exit,
     };
-    let (mut heard, lost) = split(context.surveyor().survey(&context.nodes(), Depth::Full).await);
+    let (mut heard, lost) =
+        split(context.surveyor().survey(&context.nodes(), About::Rack, Depth::Full).await);
     let plan = whole(&context, &mut heard, true).await;
     context.say_lost(&lost);
     let next = match &args.output {
@@ -49,7 +51,8 @@ pub async fn run(console: Console, args: PlanArgs) -> Exit {
     }
 }
 
-/// The plan for all nodes that were heard from. With `always`, segments are probed even if nothing changes.
+/// The plan for all nodes that were heard from. With `always`, segments are probed even if nothing changes, and
+/// waivers that meet nothing are told: nodes were observed in full depth.
 pub async fn whole(context: &Context, heard: &mut [Surveyed], always: bool) -> Plan {
     let rack = &context.loaded.rack;
     let mut found = Vec::new();
@@ -65,7 +68,8 @@ pub async fn whole(context: &Context, heard: &mut [Surveyed], always: bool) -> P
     if always || nodes.iter().any(|n: &NodePlan| n.changes().next().is_some()) {
         found.extend(probed(rack, heard, context.parallel).await);
     }
-    make(context, nodes, problems(&judge::settle(rack, found)), false)
+    let asked = if always { context.asked(heard) } else { Asked::Some };
+    make(context, nodes, problems(&judge::settle(rack, found, asked)), false)
 }
 
 /// A plan of these parts.
