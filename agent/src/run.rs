@@ -38,7 +38,7 @@ pub async fn execute(host: &Host, id: &RunId) -> Result<RunResult, ExecuteError>
     let dir = RunDir::of(host, id);
     let run = dir.plan()?;
     let lock = Lock::take(host, id, &run.operator, PATIENCE).await.map_err(ExecuteError::Lock)?;
-    let mut book = close_dead_runs(host, &lock).await?;
+    let mut book = close_dead_runs(host, &lock).await?.book;
     if !dir.events()?.is_empty() {
         return Err(RunError::Started(id.clone()).into());
     }
@@ -89,14 +89,23 @@ fn finish(
     Ok(())
 }
 
+/// What was found of runs that died.
+#[derive(Debug)]
+pub struct Closed {
+    /// The ledger, with all of them in it.
+    pub book: Book,
+    /// The runs that had to be closed, each with how.
+    pub runs: Vec<(RunId, RunResult)>,
+}
+
 /// Closes runs that died: unconfirmed risky steps are undone, the last record is written, and the ledger learns
 /// what they did. The lock is asked for so that nobody does this to a run that lives.
-pub async fn close_dead_runs(host: &Host, _lock: &Lock) -> Result<Book, ExecuteError> {
-    let mut book = Book::load(host)?;
-    for (dir, events) in book.unfolded(host)? {
+pub async fn close_dead_runs(host: &Host, _lock: &Lock) -> Result<Closed, ExecuteError> {
+    let mut closed = Closed { book: Book::load(host)?, runs: Vec::new() };
+    for (dir, events) in closed.book.unfolded(host)? {
         remove_debris(host, &events);
         if is_finished(&events) {
-            book.fold(host, dir.id(), &events)?;
+            closed.book.fold(host, dir.id(), &events)?;
             continue;
         }
         let mut journal = dir.journal()?;
@@ -104,9 +113,10 @@ pub async fn close_dead_runs(host: &Host, _lock: &Lock) -> Result<Book, ExecuteE
             Ended::RolledBack => RunResult::RolledBack,
             Ended::Kept => RunResult::Interrupted,
         };
-        finish(host, &mut book, &dir, &mut journal, result)?;
+        finish(host, &mut closed.book, &dir, &mut journal, result)?;
+        closed.runs.push((dir.id().clone(), result));
     }
-    Ok(book)
+    Ok(closed)
 }
 
 /// Removes half-written files that a run which died left beside those it was about to replace.

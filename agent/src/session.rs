@@ -208,7 +208,11 @@ impl<W: AsyncWrite + Unpin> Session<'_, W> {
             RunError::Started(_) => Fault::new(FaultKind::Stale, "start the run", chain(&e)),
             e => host_fault("start the run", &e),
         })?;
-        self.host.start_detached(Task::Run, &run.id).await?;
+        if let Err(e) = self.host.start_detached(Task::Run, &run.id).await {
+            // A plan that nobody runs would be taken for the last run.
+            dir.remove();
+            return Err(e.into());
+        }
         Ok(dir)
     }
 
