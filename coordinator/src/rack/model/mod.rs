@@ -127,10 +127,18 @@ pub struct Limits {
     /// How long a whole run may take on one node.
     #[schemars(with = "Of<Period>")]
     pub node: Period,
+    /// How long a node keeps a change that could cut it off, unless a new connection confirms it: 5s to 1h.
+    #[schemars(with = "Of<Period>")]
+    pub confirm: Period,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { parallel: 64, step: Period::seconds(120), node: Period::seconds(1800) }
+        Self {
+            parallel: 64,
+            step: Period::seconds(120),
+            node: Period::seconds(1800),
+            confirm: Period::seconds(60),
+        }
     }
 }
