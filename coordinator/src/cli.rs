@@ -134,8 +134,8 @@ pub struct AttachArgs {
 /// `rackwright trust`
 #[derive(Debug, Args)]
 pub struct TrustArgs {
-    /// The node
-    pub node: NodeName,
+    /// The node, or the address of a jump host
+    pub node: String,
     /// The rack
     #[arg(default_value = "rack.yaml")]
     pub rack: PathBuf,
