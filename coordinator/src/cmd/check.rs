@@ -26,11 +26,11 @@ pub async fn run(console: Console, args: CheckArgs) -> Exit {
     found.extend(probed(&context.loaded.rack, &mut heard, context.parallel).await);
     let found = judge::settle(&context.loaded.rack, found, context.asked(&heard));
     context.say_lost(&lost);
-    let nodes = heard.len();
+    let facts = heard.iter().map(|s| (s.session.node.to_string(), &s.facts)).collect();
     let view = report::plan::View { verbose: context.view().verbose || args.all, ..context.view() };
     console.data(|out| match context.json {
-        true => report::check::json_text(out, &found, nodes),
-        false => report::check::text(out, &found, nodes, view),
+        true => report::check::json_text(out, &found, &facts),
+        false => report::check::text(out, &found, heard.len(), view),
     });
     close(heard).await;
     if blocked(&found) {

@@ -63,7 +63,7 @@ fn decide(console: Console, args: &TrustArgs, target: &Target, keys: &[PublicKey
         console.say(format_args!("  {} {}", key.algorithm(), key.fingerprint(HashAlg::Sha256)));
     }
     console.say("Compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the node's console.");
-    match objection(&args, target, keys) {
+    match objection(args, target, keys) {
         Ok(None) => {}
         Ok(Some(why)) => {
             console.say(format_args!("error: {why}; nothing was recorded"));
