@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::rack::Loaded;
 use crate::rack::model::ssh::SecretSource;
@@ -13,14 +13,25 @@ use crate::ssh::{Ask, Question, Secret};
 /// The longest secret that is read from a file, in bytes.
 const LONGEST: u64 = 4096;
 
-/// Who answers what, for a whole rack. Nodes with the same user share the source of sudo's password.
+/// Where answers come from, for a whole rack.
+struct Answers {
+    /// By node.
+    sudo: HashMap<String, SecretSource>,
+    /// By key file.
+    keys: HashMap<PathBuf, SecretSource>,
+    folder: PathBuf,
+    home: Option<PathBuf>,
+    /// What was asked for already, by source and prompt: nodes that share both share the answer. Held while a
+    /// person is asked, so that two questions never mix on the terminal.
+    given: Mutex<HashMap<(SecretSource, String), Option<Secret>>>,
+}
+
+/// Who answers what, for a whole rack.
 pub fn answers(loaded: &Loaded, home: Option<PathBuf>) -> Ask {
-    let mut sudo = HashMap::new();
-    let mut keys = HashMap::new();
+    let (mut sudo, mut keys) = (HashMap::new(), HashMap::new());
     for node in loaded.rack.nodes() {
         if let Some(source) = &node.ssh.become_password {
-            let user = node.ssh.user.as_ref().map(|u| u.as_str().to_owned());
-            sudo.entry(user).or_insert_with(|| source.clone());
+            sudo.insert(node.name.to_string(), source.clone());
         }
         if let Some(source) = &node.ssh.passphrase {
             for key in &node.ssh.identity {
@@ -28,20 +39,25 @@ pub fn answers(loaded: &Loaded, home: Option<PathBuf>) -> Ask {
             }
         }
     }
-    let folder = loaded.folder.clone();
-    Arc::new(move |question| {
+    let answers = Answers { sudo, keys, folder: loaded.folder.clone(), home, given: Mutex::default() };
+    Arc::new(move |question| answers.to(question))
+}
+
+impl Answers {
+    fn to(&self, question: &Question) -> Option<Secret> {
         let (source, prompt) = match question {
-            Question::Sudo { user } => {
-                let source = sudo.get(&Some(user.clone())).or_else(|| sudo.get(&None));
-                (source, format!("Password of {user} for sudo on the nodes: "))
+            Question::Sudo { user, node } => {
+                (self.sudo.get(node), format!("Password of {user} for sudo on the nodes: "))
             }
-            Question::Passphrase(path) => (keys.get(path), format!("Passphrase of {}: ", path.display())),
+            Question::Passphrase(path) => {
+                (self.keys.get(path), format!("Passphrase of {}: ", path.display()))
+            }
         };
-        match source {
-            Some(source) => answer(source, &prompt, &folder, home.as_deref()),
-            None => on_terminal(&prompt),
-        }
-    })
+        let source = source.unwrap_or(&SecretSource::Prompt);
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = given.entry((source.clone(), prompt.clone()));
+        asked.or_insert_with(|| answer(source, &prompt, &self.folder, self.home.as_deref())).clone()
+    }
 }
 
 fn answer(source: &SecretSource, prompt: &str, folder: &Path, home: Option<&Path>) -> Option<Secret> {

@@ -1,15 +1,18 @@
 //! `rackwright trust NODE`: show a node's host key, and record it as an explicit act.
 
+use std::path::PathBuf;
+
 use russh::keys::{HashAlg, PublicKey};
 
-use super::load_rack;
+use super::{load_rack, no_such_node};
 use crate::ask;
 use crate::cli::TrustArgs;
 use crate::console::Console;
 use crate::exit::Exit;
+use crate::rack::Loaded;
 use crate::ssh::trust::{Existing, record};
 use crate::ssh::{Dialer, Target};
-use crate::target::Targets;
+use crate::target::{TargetError, Targets};
 
 /// Runs the command.
 pub async fn run(console: Console, args: TrustArgs) -> Exit {
@@ -17,13 +20,10 @@ pub async fn run(console: Console, args: TrustArgs) -> Exit {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    let Some(node) = loaded.rack.node(args.node.as_str()) else {
-        console.say(format_args!("error: {} has no node `{}`", loaded.name, args.node));
-        return Exit::Invalid;
-    };
-    let home = std::env::var_os("HOME").map(std::path::PathBuf::from);
-    let target = match Targets::new(&loaded, home.clone()).of(node).await {
-        Ok(target) => target,
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let target = match target(&loaded, home.clone(), &args.node).await {
+        Ok(Some(target)) => target,
+        Ok(None) => return no_such_node(console, &loaded, &args.node),
         Err(error) => {
             console.error(&error);
             return Exit::Invalid;
@@ -37,6 +37,20 @@ pub async fn run(console: Console, args: TrustArgs) -> Exit {
         }
     };
     decide(console, &args, &target, &keys)
+}
+
+/// The node of that name, else the jump host on the way to one.
+async fn target(loaded: &Loaded, home: Option<PathBuf>, name: &str) -> Result<Option<Target>, TargetError> {
+    let targets = Targets::new(loaded, home);
+    if let Some(node) = loaded.rack.node(name) {
+        return targets.of(node).await.map(Some);
+    }
+    for node in loaded.rack.nodes() {
+        if let Some(jump) = targets.of(node).await?.jump_host(name) {
+            return Ok(Some(jump));
+        }
+    }
+    Ok(None)
 }
 
 fn decide(console: Console, args: &TrustArgs, target: &Target, keys: &[PublicKey]) -> Exit {
