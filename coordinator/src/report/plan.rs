@@ -42,8 +42,9 @@ pub fn text(out: &mut impl Write, plan: &Plan, next: &str, view: View) -> io::Re
     writeln!(out, "\n{}", summary(plan, next))
 }
 
-/// One line: how many changes on how many nodes, and what to type next.
+/// One line: how many changes on how many nodes, and what to type next, if anything.
 pub fn summary(plan: &Plan, next: &str) -> String {
+    let run = if next.is_empty() { String::new() } else { format!(" Run `{next}`.") };
     let changes: usize = plan.nodes.iter().map(|n| n.changes().count()).sum();
     let nodes = plan.nodes.iter().filter(|n| n.changes().next().is_some()).count();
     let records = plan.nodes.iter().any(|n| !n.is_empty());
@@ -51,9 +52,9 @@ pub fn summary(plan: &Plan, next: &str) -> String {
     match (blocked, changes, records) {
         (1.., _, _) => format!("{} in the way: mend or waive, then plan again.", count(blocked, "error")),
         (0, 0, false) => "Nothing to do.".to_owned(),
-        (0, 0, true) => format!("Nothing to change; what is already so will be recorded. Run `{next}`."),
+        (0, 0, true) => format!("Nothing to change; what is already so will be recorded.{run}"),
         (0, changes, _) => {
-            format!("{} on {}. Run `{next}`.", count(changes, "change"), count(nodes, "node"))
+            format!("{} on {}.{run}", count(changes, "change"), count(nodes, "node"))
         }
     }
 }

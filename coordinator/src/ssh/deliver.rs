@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use rackwright_proto::file::sha256_hex;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
@@ -135,9 +136,7 @@ impl AgentBinary {
             let path = self.dir.join(&self.file);
             let bytes = std::fs::read(&path)
                 .map_err(|e| format!("cannot read the agent {} ({e})", path.display()))?;
-            let sum = ring::digest::digest(&ring::digest::SHA256, &bytes);
-            let hex: String = sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-            if hex == self.sha256 {
+            if sha256_hex(&bytes) == self.sha256 {
                 return Ok(bytes);
             }
             Err(format!("the agent {} is not the one in its manifest; reinstall rackwright", path.display()))
