@@ -37,9 +37,9 @@ pub struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    /// An engine that has done nothing yet.
-    pub fn new(host: &'a Host, journal: &'a mut Journal) -> Self {
-        Self { host, journal, failed: false, without: BTreeMap::new(), stale_units: false }
+    /// An engine that has done nothing yet. After a crash it is not known what systemd has read.
+    pub fn new(host: &'a Host, journal: &'a mut Journal, after_crash: bool) -> Self {
+        Self { host, journal, failed: false, without: BTreeMap::new(), stale_units: after_crash }
     }
 
     /// Carries out one step. The error is of the journal: without it nothing may be done.
