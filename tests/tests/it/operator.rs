@@ -241,11 +241,15 @@ impl Held {
     /// Stops the next run that is not among `known` once its journal has so many records.
     #[track_caller]
     pub(crate) fn at(host: &Host, known: &[String], records: usize) -> Self {
+        Self::when(host, known, |events| events.len() >= records)
+    }
+
+    /// Stops the next run that is not among `known` once its journal is as wanted.
+    #[track_caller]
+    pub(crate) fn when(host: &Host, known: &[String], wanted: impl Fn(&[Event]) -> bool) -> Self {
         let deadline = Instant::now() + LIMIT;
         loop {
-            let met = journals(host)
-                .into_iter()
-                .find(|(run, events)| !known.contains(run) && events.len() >= records);
+            let met = journals(host).into_iter().find(|(run, events)| !known.contains(run) && wanted(events));
             if let Some((run, _)) = met {
                 let pid = process(host, &["run", &run]).expect("the run ended before it could be stopped");
                 kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
