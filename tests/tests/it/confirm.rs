@@ -1,6 +1,7 @@
 //! A change that cuts the node off comes back by itself; one that does not, stays.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rackwright_lab::{Host, Lab, Spec, must, need_lab};
@@ -13,9 +14,14 @@ use crate::operator::{
 /// Steps before the risky ones: time to stop the coordinator before it can confirm anything.
 const FILES: usize = 60;
 const WITHIN: &str = "limits: {confirm: 10s}";
+/// A known way to cut a node off, refused unless somebody insists.
+const DEAF: &str = "net.ipv4.conf.all.arp_ignore: 8";
+const INSISTS: &str = "waive: [{finding: arp-ignore-all, reason: to see it come back}]";
 
 fn rack(lab: &Lab, sysctl: &str) {
-    Rack::new(lab).hosts(&format!("sysctls: {{{sysctl}}}")).files(FILES, "text").line(WITHIN).write();
+    let rack = Rack::new(lab).hosts(&format!("sysctls: {{{sysctl}}}"));
+    let rack = if sysctl == DEAF { rack.hosts(INSISTS) } else { rack };
+    rack.files(FILES, "text").line(WITHIN).write();
 }
 
 /// A command in the operator's network.
@@ -43,12 +49,13 @@ fn forget(lab: &Lab, host: &Host) {
 /// An apply whose risky steps are done, and whose coordinator is stopped before it could confirm them.
 fn unconfirmed(lab: &Lab, host: &Host, arguments: &[&str]) -> (Working, String) {
     let known = journals(host).len();
-    let apply = Working::start(lab, rackwright(lab, arguments));
-    let begun = || match journals(host).len() {
-        runs if runs > known => Ok(()),
-        runs => Err(format!("{runs} runs")),
-    };
-    rackwright_lab::await_until("a run begins", LIMIT, begun).unwrap();
+    let mut apply = Working::start(lab, rackwright(lab, arguments));
+    let deadline = Instant::now() + LIMIT;
+    while journals(host).len() == known {
+        apply.assert_works();
+        assert!(Instant::now() < deadline, "no run came: {}", apply.talk());
+        std::thread::sleep(Duration::from_millis(1));
+    }
     apply.signal(Signal::SIGSTOP);
     let run = until(host, "awaits its confirmation", |record| matches!(record, Record::AwaitingConfirm));
     (apply, run)
@@ -79,7 +86,9 @@ fn a_node_that_stops_answering_arp_undoes_it_by_itself() {
     let lab = Lab::up(Spec::test(1)).unwrap();
     let host = lab.host("cp1");
     only_by_arp(&lab, &host);
-    rack(&lab, "net.ipv4.conf.all.arp_ignore: 8");
+    Rack::new(&lab).hosts(&format!("sysctls: {{{DEAF}}}")).write();
+    says(&expect(&lab, &["apply", "--yes"], 3), "error: arp-ignore-all");
+    rack(&lab, DEAF);
     let (apply, run) = unconfirmed(&lab, &host, &["apply", "--yes"]);
     assert_eq!(live(&host, "arp_ignore"), "8");
     assert!(written(&host).contains("arp_ignore"));
@@ -143,7 +152,7 @@ fn a_killed_run_is_undone_by_its_watchdog() {
     let lab = Lab::up(Spec::test(1)).unwrap();
     let host = lab.host("cp1");
     only_by_arp(&lab, &host);
-    rack(&lab, "net.ipv4.conf.all.arp_ignore: 8");
+    rack(&lab, DEAF);
     let (apply, run) = unconfirmed(&lab, &host, &["apply", "--yes"]);
     let pid = process(&host, &["run", &run]).unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
@@ -161,7 +170,7 @@ fn an_unconfirmed_change_does_not_survive_a_boot() {
     let lab = Lab::up(Spec::test(1)).unwrap();
     let host = lab.host("cp1");
     for power_cut in [true, false] {
-        rack(&lab, "net.ipv4.conf.all.arp_ignore: 8");
+        rack(&lab, DEAF);
         let (apply, run) = unconfirmed(&lab, &host, &["apply", "--yes"]);
         assert!(written(&host).contains("arp_ignore"));
         apply.signal(Signal::SIGKILL);
@@ -188,9 +197,9 @@ fn a_gateway_that_answered_before_must_answer_after() {
         text + &format!("    - {{path: /etc/sysctl.d/{number:02}.conf, content: \"net.ipv4.conf.all.rp_filter = 0\\n\"}}\n")
     });
     Rack::new(&lab).hosts(&risky).hosts("sysctls: {net.ipv4.conf.all.arp_ignore: 1}").line(WITHIN).write();
-    let apply = Working::start(&lab, rackwright(&lab, &["apply", "--yes"]));
+    let mut apply = Working::start(&lab, rackwright(&lab, &["apply", "--yes"]));
     let armed = |events: &[Event]| events.iter().any(|e| matches!(e.record, Record::Armed { .. }));
-    let held = Held::when(&host, &[], armed);
+    let held = Held::when(&mut apply, &host, &[], armed);
     operator(&lab, "sysctl", &["-qw", "net.ipv4.conf.all.arp_ignore=8"]);
     held.go_on();
     let output = coded(apply.end(), 1);

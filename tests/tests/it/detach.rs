@@ -19,8 +19,8 @@ fn lab(spec: Spec) -> Lab {
 
 /// An apply whose run is stopped in its middle.
 fn met(lab: &Lab, host: &Host) -> (Working, Held) {
-    let apply = Working::start(lab, rackwright(lab, &["apply", "--yes"]));
-    let held = Held::at(host, &[], FILES);
+    let mut apply = Working::start(lab, rackwright(lab, &["apply", "--yes"]));
+    let held = Held::at(&mut apply, host, &[], FILES);
     (apply, held)
 }
 

@@ -29,8 +29,8 @@ fn runs(host: &Host) -> Vec<Vec<String>> {
 /// Starts an apply of alice's and stops its run in the middle.
 fn held(lab: &Lab, host: &Host) -> (Working, Held) {
     let known: Vec<String> = journals(host).into_keys().collect();
-    let apply = Working::start(lab, rackwright(lab, &["apply", "--yes"]));
-    let held = Held::at(host, &known, FILES);
+    let mut apply = Working::start(lab, rackwright(lab, &["apply", "--yes"]));
+    let held = Held::at(&mut apply, host, &known, FILES);
     (apply, held)
 }
 
