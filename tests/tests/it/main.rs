@@ -1,5 +1,14 @@
 //! All that needs two rooms, a kernel, an sshd: one module per family.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+mod apply;
+mod check;
+mod defects;
+mod kernel;
 mod lab;
+mod memory;
+mod plan;
+mod reboot;
+mod revert;
+mod run;
 mod traces;
