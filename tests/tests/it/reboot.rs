@@ -34,7 +34,8 @@ fn a_reboot_changes_nothing_and_drift_is_found_and_mended() {
     assert!(rack.ends(0, &["status"]).stdout.contains("1 node, 0 drifted"));
     assert!(rack.apply().stdout.contains("1 unchanged"));
 
-    host.read("sysctl -w net.ipv4.ip_forward=0 && systemctl start rackwright-drift.service").unwrap();
+    host.read("sysctl -w net.ipv4.conf.all.arp_ignore=0 && systemctl start rackwright-drift.service")
+        .unwrap();
     let metrics = host.read("cat /var/lib/node_exporter/rackwright.prom").unwrap();
     assert!(metrics.contains("rackwright_steps_drifted 1"), "{metrics}");
     assert_eq!(
@@ -43,11 +44,11 @@ fn a_reboot_changes_nothing_and_drift_is_found_and_mended() {
     );
     let journal = || {
         let said = host.read("journalctl -u rackwright-drift.service -o cat --no-pager").unwrap();
-        if said.contains("net.ipv4.ip_forward") { Ok(()) } else { Err(said) }
+        if said.contains("net.ipv4.conf.all.arp_ignore") { Ok(()) } else { Err(said) }
     };
     await_until("the drift is in the journal", Duration::from_secs(20), journal).unwrap();
     let status = rack.ends(4, &["status"]).stdout;
-    assert!(status.contains("drift: set net.ipv4.ip_forward = 1  now 0"), "{status}");
+    assert!(status.contains("drift: set net.ipv4.conf.all.arp_ignore = 1  now 0"), "{status}");
     assert!(status.contains("1 node, 1 drifted"), "{status}");
 
     let plan = rack.json(4, &["plan", "--exit-code"]);
@@ -56,11 +57,11 @@ fn a_reboot_changes_nothing_and_drift_is_found_and_mended() {
     assert_eq!(changed.iter().filter(|d| d.contains("change")).count(), 1, "{changed:#?}");
     let before = State::sysctls(&host);
     assert!(rack.apply().stdout.contains("1 change\n"));
-    // The kernel writes these along with the one that was set.
     let changes = before.changes(&State::sysctls(&host));
-    let follows = |line: &String| line.contains("forward") || line.contains("conf.all.accept_redirects");
-    assert!(changes.iter().all(follows), "{changes:#?}");
-    assert_eq!(host.read("sysctl -n net.ipv4.ip_forward").unwrap(), "1");
+    assert_eq!(
+        changes,
+        ["- sysctl net.ipv4.conf.all.arp_ignore: 0", "+ sysctl net.ipv4.conf.all.arp_ignore: 1"]
+    );
     host.read("systemctl start rackwright-drift.service").unwrap();
     assert!(
         host.read("cat /var/lib/node_exporter/rackwright.prom")
@@ -82,4 +83,20 @@ fn power_that_is_cut_leaves_a_prepared_host() {
     let changes = sysctls.changes(&State::sysctls(&host));
     assert!(changes.is_empty(), "{changes:#?}");
     assert!(rack.apply().stdout.contains("1 unchanged"));
+}
+
+#[test]
+fn what_the_kernel_changes_along_with_forwarding_is_drift_too() {
+    need_lab!();
+    let rack = Rack::up(Spec::test(1));
+    let host = rack.host("cp1");
+    rack.apply();
+    // Switching forwarding off makes the kernel heed ICMP redirects again.
+    host.read("sysctl -w net.ipv4.ip_forward=0").unwrap();
+    let status = rack.ends(4, &["status"]).stdout;
+    assert!(status.contains("net.ipv4.ip_forward") && status.contains("accept_redirects"), "{status}");
+    rack.apply();
+    let is = host.read("sysctl -n net.ipv4.ip_forward net.ipv4.conf.all.accept_redirects").unwrap();
+    assert_eq!(is, "1\n0");
+    rack.ends(0, &["status"]);
 }
