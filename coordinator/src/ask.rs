@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::rack::Loaded;
 use crate::rack::model::ssh::SecretSource;
@@ -13,14 +13,14 @@ use crate::ssh::{Ask, Question, Secret};
 /// The longest secret that is read from a file, in bytes.
 const LONGEST: u64 = 4096;
 
-/// Who answers what, for a whole rack. Nodes with the same user share the source of sudo's password.
+/// Who answers what, for a whole rack. Each node has its own source of sudo's password; a person at the terminal
+/// is asked once for all nodes of one user.
 pub fn answers(loaded: &Loaded, home: Option<PathBuf>) -> Ask {
     let mut sudo = HashMap::new();
     let mut keys = HashMap::new();
     for node in loaded.rack.nodes() {
         if let Some(source) = &node.ssh.become_password {
-            let user = node.ssh.user.as_ref().map(|u| u.as_str().to_owned());
-            sudo.entry(user).or_insert_with(|| source.clone());
+            sudo.insert(node.name.to_string(), source.clone());
         }
         if let Some(source) = &node.ssh.passphrase {
             for key in &node.ssh.identity {
@@ -29,32 +29,31 @@ pub fn answers(loaded: &Loaded, home: Option<PathBuf>) -> Ask {
         }
     }
     let folder = loaded.folder.clone();
+    let typed = Mutex::new(HashMap::new());
     Arc::new(move |question| {
         let (source, prompt) = match question {
-            Question::Sudo { user } => {
-                let source = sudo.get(&Some(user.clone())).or_else(|| sudo.get(&None));
-                (source, format!("Password of {user} for sudo on the nodes: "))
+            Question::Sudo { node, user } => {
+                (sudo.get(node), format!("Password of {user} for sudo on the nodes: "))
             }
             Question::Passphrase(path) => (keys.get(path), format!("Passphrase of {}: ", path.display())),
         };
-        match source {
-            Some(source) => answer(source, &prompt, &folder, home.as_deref()),
-            None => on_terminal(&prompt),
+        match source.unwrap_or(&SecretSource::Prompt) {
+            SecretSource::Prompt => {
+                // Locked while a person types: the other nodes wait for the same answer.
+                let mut typed = typed.lock().unwrap_or_else(PoisonError::into_inner);
+                typed.entry(prompt.clone()).or_insert_with(|| on_terminal(&prompt)).clone()
+            }
+            SecretSource::Env(name) => std::env::var(name.as_str()).ok().map(Secret::new),
+            SecretSource::File(path) => first_line(&path.resolve(&folder, home.as_deref())),
         }
     })
 }
 
-fn answer(source: &SecretSource, prompt: &str, folder: &Path, home: Option<&Path>) -> Option<Secret> {
-    match source {
-        SecretSource::Prompt => on_terminal(prompt),
-        SecretSource::Env(name) => std::env::var(name.as_str()).ok().map(Secret::new),
-        SecretSource::File(path) => {
-            let file = std::fs::File::open(path.resolve(folder, home)).ok()?;
-            let mut line = String::new();
-            std::io::BufReader::new(file.take(LONGEST)).read_line(&mut line).ok()?;
-            Some(Secret::new(line.trim_end_matches(['\n', '\r']).to_owned()))
-        }
-    }
+fn first_line(path: &Path) -> Option<Secret> {
+    let file = std::fs::File::open(path).ok()?;
+    let mut line = String::new();
+    std::io::BufReader::new(file.take(LONGEST)).read_line(&mut line).ok()?;
+    Some(Secret::new(line.trim_end_matches(['\n', '\r']).to_owned()))
 }
 
 fn on_terminal(prompt: &str) -> Option<Secret> {

@@ -65,7 +65,7 @@ pub struct CommonArgs {
     /// Only this node; may be given several times
     #[arg(short, long = "node", value_name = "NAME")]
     pub nodes: Vec<NodeName>,
-    /// Print JSON on standard output
+    /// Print JSON on standard output; that of check holds all facts, too
     #[arg(long)]
     pub json: bool,
     /// How many nodes to speak with at once, instead of the rack's limits.parallel
@@ -134,8 +134,8 @@ pub struct AttachArgs {
 /// `rackwright trust`
 #[derive(Debug, Args)]
 pub struct TrustArgs {
-    /// The node
-    pub node: NodeName,
+    /// The node, or the address of a jump host
+    pub node: String,
     /// The rack
     #[arg(default_value = "rack.yaml")]
     pub rack: PathBuf,

@@ -11,8 +11,8 @@ use rackwright_proto::step::HostStep;
 use crate::findings::{self, Waiver, clock, host, identity, sysctl};
 use crate::network::{self, Scene};
 use crate::plan;
-use crate::rack::Rack;
 use crate::rack::model::hosts::Swap;
+use crate::rack::{IPVS_WITHOUT_STRICT_ARP, Rack};
 use crate::survey::Surveyed;
 
 /// Questions to the segments, and their answers where they were asked.
@@ -61,6 +61,7 @@ impl Probes {
 /// What facts alone tell, without a single probe.
 pub fn facts(rack: &Rack, surveyed: &[Surveyed], scene: &Scene<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = surveyed.iter().flat_map(|s| of_host(rack, s)).collect();
+    found.extend(of_rack(rack));
     let all: Vec<(&NodeName, &Facts)> = surveyed.iter().map(|s| (&s.session.node, &s.facts)).collect();
     found.extend(identity::across(&all));
     let readings: Vec<_> = surveyed.iter().map(|s| s.reading.clone()).collect();
@@ -86,8 +87,31 @@ fn of_host(rack: &Rack, surveyed: &Surveyed) -> Vec<Finding> {
     found
 }
 
-/// Waived, equal findings of several nodes merged, errors first.
-pub fn settle(rack: &Rack, found: Vec<Finding>) -> Vec<Finding> {
+/// How much was asked before findings are settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// Everything, of all nodes of the rack: a waiver that met nothing is not needed.
+    Everything,
+    /// Less: a waiver may be about what was not asked.
+    Some,
+}
+
+/// What the rack alone tells: here so that the reason to live with it is on record. Without one, the rack is refused
+/// when it is read.
+fn of_rack(rack: &Rack) -> Option<Finding> {
+    let check = findings::Check::new(
+        IPVS_WITHOUT_STRICT_ARP,
+        &[],
+        "",
+        "kube-proxy's mode beside the pools of MetalLB",
+        "ipvs with strictARP, or another mode",
+    );
+    rack.ipvs_without_strict_arp()
+        .then(|| check.warning("ipvs without strictARP", "write `strictARP: true` under `kubernetes.proxy`"))
+}
+
+/// Waivers recorded, errors first.
+pub fn settle(rack: &Rack, found: Vec<Finding>, asked: Asked) -> Vec<Finding> {
     let waivers: Vec<Waiver> = rack
         .waivers()
         .iter()
@@ -97,7 +121,14 @@ pub fn settle(rack: &Rack, found: Vec<Finding>) -> Vec<Finding> {
             reason: w.reason.to_string(),
         })
         .collect();
-    let mut found = findings::apply_waivers(found, &waivers);
+    let mut found = match asked {
+        Asked::Everything => findings::apply_waivers(found, &waivers),
+        Asked::Some => {
+            let mut found = found;
+            findings::record_waivers(&mut found, &waivers);
+            found
+        }
+    };
     findings::sort(&mut found);
     found
 }

@@ -136,6 +136,24 @@ pub struct Surveyed {
     pub reading: Reading,
 }
 
+/// What a survey is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// What the rack wants, and what receipts tell.
+    Rack,
+    /// What receipts tell, whatever the rack wants by now: a file that it copies may be gone.
+    Receipts,
+}
+
+impl About {
+    fn wanted(self, loaded: &Loaded, node: &Node, home: Option<&Path>) -> Result<Wanted, SourceError> {
+        match self {
+            Self::Rack => wanted::of(loaded, node, home),
+            Self::Receipts => Ok(Wanted::default()),
+        }
+    }
+}
+
 /// What all surveys of one process share.
 pub struct Surveyor<'a> {
     /// The rack.
@@ -163,16 +181,17 @@ impl<'a> Surveyor<'a> {
     pub async fn survey(
         &self,
         nodes: &[&Node],
+        about: About,
         depth: Depth,
     ) -> Vec<(NodeName, Result<Surveyed, NodeError>)> {
         fleet::each(self.parallel, nodes.iter().copied(), |node| async move {
-            (node.name.clone(), self.one(node, depth).await)
+            (node.name.clone(), self.one(node, about, depth).await)
         })
         .await
     }
 
-    async fn one(&self, node: &Node, depth: Depth) -> Result<Surveyed, NodeError> {
-        let mut wanted = wanted::of(self.loaded, node, self.home.as_deref())?;
+    async fn one(&self, node: &Node, about: About, depth: Depth) -> Result<Surveyed, NodeError> {
+        let mut wanted = about.wanted(self.loaded, node, self.home.as_deref())?;
         let target = self.targets.of(node).await?;
         let mut session = Session::open(self.dialer, self.agents, &target, &node.name).await?;
         wanted.agent_path = self.agent_path(session.basics())?;

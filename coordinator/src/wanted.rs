@@ -118,7 +118,7 @@ fn drift(watch: &Watch) -> [UnitFile; 2] {
     let service = match &watch.drift.textfile {
         // The unit may write nowhere else, so the folder is opened to it.
         Some(dir) => service
-            .replace("/agent drift\n", &format!("/agent drift --textfile {dir}\nReadWritePaths={dir}\n")),
+            .replace("/agent drift\n", &format!("/agent drift --textfile {dir}\nReadWritePaths=-{dir}\n")),
         None => service.to_owned(),
     };
     let every = format!("OnUnitActiveSec={}s", watch.drift.every.duration().as_secs());

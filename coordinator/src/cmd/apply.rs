@@ -17,7 +17,7 @@ use crate::console::Console;
 use crate::exit::Exit;
 use crate::report;
 use crate::report::apply::{NodeOutcome, NodeResult};
-use crate::survey::{NodeError, Surveyed};
+use crate::survey::{About, NodeError, Surveyed};
 
 /// The largest saved plan, in bytes.
 const LARGEST_PLAN: u64 = 256 * 1024 * 1024;
@@ -39,7 +39,7 @@ pub async fn run(console: Console, args: ApplyArgs) -> Exit {
 }
 
 async fn apply(context: &Context, saved: Option<Plan>, yes: bool) -> Exit {
-    let (mut heard, lost, mut outcomes) = observe(context).await;
+    let (mut heard, lost, mut outcomes) = observe(context, About::Rack).await;
     context.say_lost(&lost);
     outcomes.extend(lost.iter().map(not_reached));
     let mut plan = plan::whole(context, &mut heard, false).await;
@@ -132,9 +132,12 @@ fn agreed(context: &Context, nodes: usize, command: &str) -> Result<(), Exit> {
 }
 
 /// Observes all nodes. A run of our own that is still on is listened to first; a foreign one refuses its node.
-pub async fn observe(context: &Context) -> (Vec<Surveyed>, Vec<(NodeName, NodeError)>, Vec<NodeOutcome>) {
+pub async fn observe(
+    context: &Context,
+    about: About,
+) -> (Vec<Surveyed>, Vec<(NodeName, NodeError)>, Vec<NodeOutcome>) {
     let surveyor = context.surveyor();
-    let (heard, mut lost) = split(surveyor.survey(&context.nodes(), Depth::Quick).await);
+    let (heard, mut lost) = split(surveyor.survey(&context.nodes(), about, Depth::Quick).await);
     let (held, mut free): (Vec<_>, Vec<_>) = heard.into_iter().partition(|s| s.session.holder().is_some());
     let (ours, foreign): (Vec<_>, Vec<_>) =
         held.into_iter().partition(|s| s.session.holder().is_some_and(|h| h.operator == push::operator()));
@@ -143,7 +146,7 @@ pub async fn observe(context: &Context) -> (Vec<Surveyed>, Vec<(NodeName, NodeEr
     let again: Vec<NodeName> = ours.iter().map(|s| s.session.node.clone()).collect();
     wait_for(context, ours).await;
     let nodes: Vec<_> = context.nodes().into_iter().filter(|n| again.contains(&n.name)).collect();
-    let (more, more_lost) = split(surveyor.survey(&nodes, Depth::Quick).await);
+    let (more, more_lost) = split(surveyor.survey(&nodes, about, Depth::Quick).await);
     free.extend(more);
     lost.extend(more_lost);
     free.sort_by_key(|s| context.loaded.rack.nodes().position(|n| n.name == s.session.node));
@@ -163,7 +166,7 @@ async fn wait_for(context: &Context, ours: Vec<Surveyed>) {
             if session.ask(async |agent| agent.attach(wanted, 0).await).await.is_ok() {
                 let (node, target) = (session.node.clone(), session.target.clone());
                 let mut following = Following { context, target, node, run, plan: None, progress };
-                following.to_its_end(session, Vec::new()).await;
+                following.to_its_end(Some(session)).await;
             }
         }
     })

@@ -54,7 +54,7 @@ async fn one(
     let target = session.target.clone();
     progress.say(&node, &format!("run {run}"));
     let mut following = Following { context, target, node, run, plan: None, progress };
-    Ok(following.to_its_end(session, Vec::new()).await)
+    Ok(following.to_its_end(Some(session)).await)
 }
 
 fn lost(error: &NodeError) -> NodeResult {

@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::judge::{self, Probes};
 use crate::rack::Rack;
 use crate::report;
-use crate::survey::{self, Surveyed};
+use crate::survey::{self, About, Surveyed};
 use crate::{plan, scene};
 
 /// Runs the command.
@@ -19,17 +19,18 @@ pub async fn run(console: Console, args: CheckArgs) -> Exit {
         Ok(context) => context,
         Err(exit) => return exit,
     };
-    let (mut heard, lost) = split(context.surveyor().survey(&context.nodes(), Depth::Full).await);
+    let (mut heard, lost) =
+        split(context.surveyor().survey(&context.nodes(), About::Rack, Depth::Full).await);
     let mut found = judge::facts(&context.loaded.rack, &heard, &scene::of(&context.loaded.rack, &heard));
     found.extend(planning(&heard));
     found.extend(probed(&context.loaded.rack, &mut heard, context.parallel).await);
-    let found = judge::settle(&context.loaded.rack, found);
+    let found = judge::settle(&context.loaded.rack, found, context.asked(&heard));
     context.say_lost(&lost);
-    let nodes = heard.len();
+    let facts = heard.iter().map(|s| (s.session.node.to_string(), &s.facts)).collect();
     let view = report::plan::View { verbose: context.view().verbose || args.all, ..context.view() };
     console.data(|out| match context.json {
-        true => report::check::json_text(out, &found, nodes),
-        false => report::check::text(out, &found, nodes, view),
+        true => report::check::json_text(out, &found, &facts),
+        false => report::check::text(out, &found, heard.len(), view),
     });
     close(heard).await;
     if blocked(&found) {

@@ -20,8 +20,10 @@ use crate::ask;
 use crate::cli::CommonArgs;
 use crate::console::Console;
 use crate::exit::Exit;
+use crate::judge::Asked;
 use crate::rack::{self, Loaded, Node};
 use crate::report::plan::View;
+use crate::scene;
 use crate::ssh::{Agents, Dialer};
 use crate::survey::{NodeError, Surveyed, Surveyor};
 
@@ -70,6 +72,13 @@ impl Context {
     /// The nodes that the operator means, in the rack's order.
     pub fn nodes(&self) -> Vec<&Node> {
         self.loaded.rack.nodes().filter(|n| self.only.is_empty() || self.only.contains(&n.name)).collect()
+    }
+
+    /// Whether all that can be found was asked for, when all of `heard` were observed in full depth.
+    pub fn asked(&self, heard: &[Surveyed]) -> Asked {
+        let rack = &self.loaded.rack;
+        let all = heard.len() == rack.nodes().len() && scene::patience(rack).is_some();
+        if all { Asked::Everything } else { Asked::Some }
     }
 
     /// How reports look.

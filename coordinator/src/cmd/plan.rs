@@ -16,8 +16,10 @@ use super::{Context, blocked, split};
 use crate::cli::PlanArgs;
 use crate::console::Console;
 use crate::exit::Exit;
-use crate::survey::Surveyed;
-use crate::{judge, report, scene};
+use crate::judge::{self, Asked};
+use crate::rack::model::Limits;
+use crate::survey::{About, Surveyed};
+use crate::{report, scene};
 
 /// Runs the command.
 pub async fn run(console: Console, args: PlanArgs) -> Exit {
@@ -25,7 +27,8 @@ pub async fn run(console: Console, args: PlanArgs) -> Exit {
         Ok(context) => context,
         Err(exit) => return exit,
     };
-    let (mut heard, lost) = split(context.surveyor().survey(&context.nodes(), Depth::Full).await);
+    let (mut heard, lost) =
+        split(context.surveyor().survey(&context.nodes(), About::Rack, Depth::Full).await);
     let plan = whole(&context, &mut heard, true).await;
     context.say_lost(&lost);
     let next = match &args.output {
@@ -49,7 +52,8 @@ pub async fn run(console: Console, args: PlanArgs) -> Exit {
     }
 }
 
-/// The plan for all nodes that were heard from. With `always`, segments are probed even if nothing changes.
+/// The plan for all nodes that were heard from. With `always`, segments are probed even if nothing changes, and
+/// waivers that meet nothing are told: nodes were observed in full depth.
 pub async fn whole(context: &Context, heard: &mut [Surveyed], always: bool) -> Plan {
     let rack = &context.loaded.rack;
     let mut found = Vec::new();
@@ -57,7 +61,7 @@ pub async fn whole(context: &Context, heard: &mut [Surveyed], always: bool) -> P
     for one in heard.iter() {
         // Conflicts were told when the node was surveyed.
         if let Ok(planned) = crate::plan::node_plan(&one.session.node, &one.wanted, &one.facts) {
-            nodes.push(with_probes(planned.plan, one));
+            nodes.push(confirmable(planned.plan, one, rack.limits()));
             found.extend(planned.findings);
         }
     }
@@ -65,7 +69,8 @@ pub async fn whole(context: &Context, heard: &mut [Surveyed], always: bool) -> P
     if always || nodes.iter().any(|n: &NodePlan| n.changes().next().is_some()) {
         found.extend(probed(rack, heard, context.parallel).await);
     }
-    make(context, nodes, problems(&judge::settle(rack, found)), false)
+    let asked = if always { context.asked(heard) } else { Asked::Some };
+    make(context, nodes, problems(&judge::settle(rack, found, asked)), false)
 }
 
 /// A plan of these parts.
@@ -86,9 +91,11 @@ fn absolute(rack: &str) -> String {
     std::path::absolute(rack).map_or_else(|_| rack.to_owned(), |path| path.display().to_string())
 }
 
-/// A risky plan is confirmed by the gateways that answer before it, too.
-pub fn with_probes(mut plan: NodePlan, surveyed: &Surveyed) -> NodePlan {
+/// A risky plan is confirmed within the rack's limit, and by the gateways that answer before it, too.
+pub fn confirmable(mut plan: NodePlan, surveyed: &Surveyed, limits: &Limits) -> NodePlan {
     if let Some(confirm) = &mut plan.confirm {
+        // At most an hour in a valid rack.
+        confirm.within_s = limits.confirm.duration().as_secs() as u32;
         confirm.probes = gateways(surveyed);
     }
     plan

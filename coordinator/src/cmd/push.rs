@@ -21,6 +21,8 @@ const REATTACH: u32 = 5;
 /// Between two attempts at that.
 const PAUSE: Duration = Duration::from_secs(2);
 
+const LOST: &str = "connection lost; the run goes on, connecting again";
+
 /// A run's id: UTC time and chance.
 pub fn run_id() -> RunId {
     let now = jiff::Timestamp::now().strftime("%Y%m%dt%H%M%S").to_string();
@@ -59,11 +61,18 @@ async fn one(context: &Context, run: &RunId, share: Share, progress: &Progress) 
     let Share { surveyed: Surveyed { mut session, .. }, plan } = share;
     let (node, target) = (session.node.clone(), session.target.clone());
     let request = Run { id: run.clone(), operator: operator(), plan: plan.clone() };
-    if let Err(error) = session.ask(async |agent| agent.run(request).await).await {
-        return NodeOutcome::idle(node, refused(&error));
-    }
+    let session = match session.ask(async |agent| agent.run(request).await).await {
+        Ok(_) => Some(session),
+        // The run may have begun all the same: only the host can tell.
+        Err(error) if is_lost(&error) => None,
+        Err(error) => return NodeOutcome::idle(node, refused(&error)),
+    };
     let mut following = Following { context, target, node, run: run.clone(), plan: Some(plan), progress };
-    following.to_its_end(session, Vec::new()).await
+    following.to_its_end(session).await
+}
+
+fn is_lost(error: &NodeError) -> bool {
+    matches!(error, NodeError::Agent { source, .. } if source.is_lost())
 }
 
 fn refused(error: &NodeError) -> NodeResult {
@@ -91,10 +100,13 @@ pub struct Following<'a> {
 }
 
 impl Following<'_> {
-    /// Listens until the run ends; makes lost connections anew. `events` are those heard before.
-    pub async fn to_its_end(&mut self, session: Session, mut events: Vec<Event>) -> NodeOutcome {
-        let mut session = Some(session);
+    /// Listens until the run ends; makes lost connections anew, to begin with when there is none.
+    pub async fn to_its_end(&mut self, mut session: Option<Session>) -> NodeOutcome {
+        let mut events = Vec::new();
         let mut lost = 0;
+        if session.is_none() {
+            self.progress.say(&self.node, LOST);
+        }
         loop {
             let Some(mut open) = session.take() else {
                 if lost >= REATTACH {
@@ -110,9 +122,7 @@ impl Following<'_> {
                     open.close().await;
                     break;
                 }
-                Err(NodeError::Agent { source, .. }) if source.is_lost() => {
-                    self.progress.say(&self.node, "connection lost; the run goes on, connecting again");
-                }
+                Err(error) if is_lost(&error) => self.progress.say(&self.node, LOST),
                 Err(error) => return self.failed(&error),
             }
         }
@@ -139,7 +149,7 @@ impl Following<'_> {
         loop {
             let next = session.ask(async |agent| agent.next_event().await).await?;
             let Some(event) = next else { return Ok(()) };
-            self.tell(&event);
+            self.tell(&event, events.first());
             let confirm = matches!(event.record, Record::AwaitingConfirm);
             events.push(event);
             if confirm {
@@ -153,6 +163,10 @@ impl Following<'_> {
         let within = self.plan.as_ref().and_then(|p| p.confirm.as_ref()).map_or(60, |c| c.within_s);
         let confirmed = tokio::time::timeout(Duration::from_secs(within.into()), async {
             while let Err(fault) = self.confirm_once().await {
+                // The host no longer waits for it, as when an old run is listened to: its records tell how it went.
+                if fault.kind == FaultKind::Stale && fault.next.is_empty() {
+                    return;
+                }
                 self.progress.say(&self.node, &format!("cannot confirm yet: {fault}"));
                 tokio::time::sleep(PAUSE).await;
             }
@@ -171,12 +185,16 @@ impl Following<'_> {
         Ok(())
     }
 
-    fn tell(&self, event: &Event) {
+    fn tell(&self, event: &Event, first: Option<&Event>) {
         match &event.record {
             Record::Intent { index, step, .. } => {
-                let steps = self.plan.as_ref().map_or(&[][..], |p| &p.steps);
-                let why = steps.get(*index as usize).map_or("", |s| s.why.as_str());
-                let now = Now { number: *index as usize + 1, of: steps.len(), title: &step.title(), why };
+                let planned = self.plan.as_ref().and_then(|p| p.steps.get(*index as usize));
+                let of = match first.map(|e| &e.record) {
+                    Some(Record::Started { steps, .. }) => *steps as usize,
+                    _ => 0,
+                };
+                let why = planned.map_or("", |s| s.why.as_str());
+                let now = Now { number: *index as usize + 1, of, title: &step.title(), why };
                 self.progress.step(&self.node, now);
             }
             Record::Outcome { step, outcome: Outcome::Failed { fault }, .. } => {

@@ -6,8 +6,9 @@ use super::{Context, plan};
 use crate::cli::RevertArgs;
 use crate::console::Console;
 use crate::exit::Exit;
-use crate::judge;
+use crate::judge::{self, Asked};
 use crate::report::apply::{NodeOutcome, NodeResult};
+use crate::survey::About;
 
 /// Runs the command.
 pub async fn run(console: Console, args: RevertArgs) -> Exit {
@@ -15,7 +16,7 @@ pub async fn run(console: Console, args: RevertArgs) -> Exit {
         Ok(context) => context,
         Err(exit) => return exit,
     };
-    let (heard, lost, mut outcomes) = observe(&context).await;
+    let (heard, lost, mut outcomes) = observe(&context, About::Receipts).await;
     context.say_lost(&lost);
     outcomes.extend(lost.iter().map(|(node, error)| {
         NodeOutcome::idle(node.clone(), NodeResult::NotReached { fault: error.fault() })
@@ -24,9 +25,10 @@ pub async fn run(console: Console, args: RevertArgs) -> Exit {
     let mut nodes = Vec::new();
     for one in &heard {
         let planned = crate::plan::revert_plan(&one.session.node, &one.facts);
-        nodes.push(plan::with_probes(planned.plan, one));
+        nodes.push(plan::confirmable(planned.plan, one, context.loaded.rack.limits()));
         found.extend(planned.findings);
     }
-    let plan = plan::make(&context, nodes, problems(&judge::settle(&context.loaded.rack, found)), true);
+    let plan =
+        plan::make(&context, nodes, problems(&judge::settle(&context.loaded.rack, found, Asked::Some)), true);
     carry_out(&context, plan, heard, outcomes, args.yes, "revert").await
 }

@@ -9,6 +9,7 @@ use crate::console::Console;
 use crate::exit::Exit;
 use crate::report;
 use crate::report::status::{NodeStatus, State};
+use crate::survey::About;
 
 /// Runs the command.
 pub async fn run(console: Console, args: CommonArgs) -> Exit {
@@ -18,7 +19,7 @@ pub async fn run(console: Console, args: CommonArgs) -> Exit {
     };
     let mut heard = Vec::new();
     let mut nodes = Vec::new();
-    for (node, result) in context.surveyor().survey(&context.nodes(), Depth::Quick).await {
+    for (node, result) in context.surveyor().survey(&context.nodes(), About::Receipts, Depth::Quick).await {
         match result {
             Ok(surveyed) => {
                 nodes.push(NodeStatus::of(node, &surveyed.facts));

@@ -1,4 +1,6 @@
-//! `rackwright trust NODE`: show a node's host key, and record it as an explicit act.
+//! `rackwright trust NODE`: show the host key of a node, or of a jump host, and record it as an explicit act.
+
+use std::path::PathBuf;
 
 use russh::keys::{HashAlg, PublicKey};
 
@@ -7,9 +9,11 @@ use crate::ask;
 use crate::cli::TrustArgs;
 use crate::console::Console;
 use crate::exit::Exit;
+use crate::rack::Loaded;
+use crate::ssh::known_hosts::{self, KnownHostsError, Verdict};
 use crate::ssh::trust::{Existing, record};
 use crate::ssh::{Dialer, Target};
-use crate::target::Targets;
+use crate::target::{TargetError, Targets};
 
 /// Runs the command.
 pub async fn run(console: Console, args: TrustArgs) -> Exit {
@@ -17,13 +21,13 @@ pub async fn run(console: Console, args: TrustArgs) -> Exit {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    let Some(node) = loaded.rack.node(args.node.as_str()) else {
-        console.say(format_args!("error: {} has no node `{}`", loaded.name, args.node));
-        return Exit::Invalid;
-    };
-    let home = std::env::var_os("HOME").map(std::path::PathBuf::from);
-    let target = match Targets::new(&loaded, home.clone()).of(node).await {
-        Ok(target) => target,
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let target = match target(&loaded, &args.node, home.clone()).await {
+        Ok(Some(target)) => target,
+        Ok(None) => {
+            console.say(format_args!("error: {} has no node or jump host `{}`", loaded.name, args.node));
+            return Exit::Invalid;
+        }
         Err(error) => {
             console.error(&error);
             return Exit::Invalid;
@@ -39,12 +43,37 @@ pub async fn run(console: Console, args: TrustArgs) -> Exit {
     decide(console, &args, &target, &keys)
 }
 
+/// The node of this name, or a jump host on the way to some node.
+async fn target(loaded: &Loaded, name: &str, home: Option<PathBuf>) -> Result<Option<Target>, TargetError> {
+    let targets = Targets::new(loaded, home);
+    if let Some(node) = loaded.rack.node(name) {
+        return targets.of(node).await.map(Some);
+    }
+    for node in loaded.rack.nodes() {
+        if let Some(jump) = targets.of(node).await?.jump_host(name) {
+            return Ok(Some(jump));
+        }
+    }
+    Ok(None)
+}
+
 fn decide(console: Console, args: &TrustArgs, target: &Target, keys: &[PublicKey]) -> Exit {
     console.say(format_args!("{} ({}) shows", args.node, target.endpoint));
     for key in keys {
         console.say(format_args!("  {} {}", key.algorithm(), key.fingerprint(HashAlg::Sha256)));
     }
     console.say("Compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the node's console.");
+    match objection(args, target, keys) {
+        Ok(None) => {}
+        Ok(Some(why)) => {
+            console.say(format_args!("error: {why}; nothing was recorded"));
+            return Exit::Refused;
+        }
+        Err(error) => {
+            console.error(&error);
+            return Exit::Failed;
+        }
+    }
     let question = if args.replace { "Forget its old keys and trust these?" } else { "Trust them?" };
     match args.yes || console.ask(question).unwrap_or(false) {
         false => {
@@ -65,4 +94,33 @@ fn decide(console: Console, args: &TrustArgs, target: &Target, keys: &[PublicKey
             }
         }
     }
+}
+
+/// Why these keys are not recorded, whatever the operator answers: a changed key is replaced only by name.
+fn objection(
+    args: &TrustArgs,
+    target: &Target,
+    keys: &[PublicKey],
+) -> Result<Option<String>, KnownHostsError> {
+    let endpoint = &target.endpoint;
+    let known = known_hosts::load(&endpoint.known_hosts)?;
+    let known = known.about(&endpoint.host, endpoint.port, endpoint.host_key_alias.as_deref());
+    let verdicts: Vec<_> = keys.iter().map(|key| (key, known.judge(&key.clone().into(), 0))).collect();
+    let trusted = verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::Trusted(_)));
+    for (key, verdict) in verdicts {
+        match verdict {
+            Verdict::Revoked(place) => return Ok(Some(format!("this key is revoked by {place}"))),
+            // A host that is known by one kind of key may show another kind as well.
+            Verdict::Changed { place, algorithm, fingerprint }
+                if !args.replace && (!trusted || algorithm == key.algorithm().as_str()) =>
+            {
+                return Ok(Some(format!(
+                    "{place} knows another key, {algorithm} {fingerprint}: either somebody is in between, or \
+                     the host was installed anew; if it was, say --replace"
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
 }

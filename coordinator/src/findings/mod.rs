@@ -18,7 +18,7 @@ mod tests;
 use rackwright_proto::finding::{Finding, Severity};
 use rackwright_proto::name::NodeName;
 
-/// Every finding's name, stable for ever, with what it is about. `docs/findings.md` is checked against it.
+/// The names of findings of this room, stable for ever, with what they are about; [`names`] has all there are.
 pub const NAMES: &[(&str, &str)] = &[
     ("address-twice", "Two nodes have the same address on a link of their own."),
     ("cgroup-v1", "The host uses cgroup v1, which kubelet refuses from Kubernetes 1.35 on."),
@@ -34,6 +34,10 @@ pub const NAMES: &[(&str, &str)] = &[
     ("hostname-differs", "The hostname is not the node's name in the rack."),
     ("hostname-invalid", "The hostname cannot be a node's name (RFC 1123)."),
     ("hostname-twice", "Two nodes have the same hostname."),
+    (
+        "ipvs-without-strict-arp",
+        "In ipvs mode without strictARP every node answers ARP for every address of the pools.",
+    ),
     ("leftovers", "Files, links or tables of a former cluster are on the host."),
     ("mac-twice", "Two nodes have the same MAC address."),
     ("machine-id-empty", "/etc/machine-id is empty or missing."),
@@ -57,6 +61,11 @@ pub const NAMES: &[(&str, &str)] = &[
     ("sysctl-overridden", "Another sysctl.d file would win over ours at the next boot."),
     ("waiver-unused", "The rack waives a finding that was not found."),
 ];
+
+/// Every name that a rack can waive; `docs/findings.md` is checked against it.
+pub fn names() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    NAMES.iter().chain(crate::network::NAMES)
+}
 
 /// A name's place in the table, as one row of Markdown.
 pub fn row((name, about): &(&str, &str)) -> String {
@@ -131,8 +140,8 @@ impl Waiver {
     }
 }
 
-/// Records the rack's reasons, and adds a finding for each waiver that meets nothing. Only for runs that asked
-/// for everything; others use [`record_waivers`].
+/// Records the rack's reasons, and adds a finding for each waiver that meets nothing. Only where everything was
+/// asked of all nodes; others use [`record_waivers`].
 #[must_use]
 pub fn apply_waivers(mut findings: Vec<Finding>, waivers: &[Waiver]) -> Vec<Finding> {
     let unused: Vec<Finding> =

@@ -28,7 +28,7 @@ use rackwright_proto::finding::Severity;
 
 pub use diagnostic::Diagnostic;
 use diagnostic::{Lines, Place};
-pub use node::{Node, Rack};
+pub use node::{IPVS_WITHOUT_STRICT_ARP, Node, Rack};
 use structure::{Outcome, Problem};
 
 /// The largest rack that is read, in bytes.

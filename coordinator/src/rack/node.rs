@@ -7,7 +7,7 @@ use std::time::Duration;
 use rackwright_proto::name::{ModuleName, NodeName, SysctlKey};
 
 use super::model::hosts::{HostFile, Hosts, NodeHosts, Swap, Waiver, Watch};
-use super::model::kubernetes::Kubernetes;
+use super::model::kubernetes::{Kubernetes, Proxy, ProxyMode};
 use super::model::network::{Network, NodeNetwork};
 use super::model::ssh::{Become, Jump, OneOrMany, SecretSource, Ssh};
 use super::model::{Limits, NodeEntry, RackFile, Role};
@@ -15,6 +15,9 @@ use super::words::{
     AbsolutePath, HostAddress, HostKeyPin, InterfaceChoice, LabelKey, LabelValue, LocalPath, SshConfig,
     SysctlValue, UserName,
 };
+
+/// The finding by which ipvs without strictARP is waived.
+pub const IPVS_WITHOUT_STRICT_ARP: &str = "ipvs-without-strict-arp";
 
 /// A valid rack.
 #[derive(Debug, Clone, PartialEq)]
@@ -122,7 +125,7 @@ impl Rack {
         &self.file.network
     }
 
-    /// How much at once and for how long.
+    /// How much at once.
     pub fn limits(&self) -> &Limits {
         &self.file.limits
     }
@@ -130,6 +133,14 @@ impl Rack {
     /// The findings to live with.
     pub fn waivers(&self) -> &[Waiver] {
         &self.file.hosts.waive
+    }
+
+    /// Whether every node would answer ARP for every address of the pools.
+    pub fn ipvs_without_strict_arp(&self) -> bool {
+        let Some(kubernetes) = self.kubernetes() else { return false };
+        let ipvs = |p: &Proxy| p.mode == ProxyMode::Ipvs && !p.strict_arp;
+        let pools = kubernetes.metallb.as_ref().is_some_and(|m| !m.pools.is_empty());
+        pools && kubernetes.proxy.as_ref().is_some_and(ipvs)
     }
 
     /// Why a finding is waived: on that node, or (without a node) for the whole rack.

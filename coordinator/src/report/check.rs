@@ -1,7 +1,9 @@
 //! Findings as people and programs read them: errors first, then warnings, passes counted.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use rackwright_proto::facts::Facts;
 use rackwright_proto::finding::{Finding, Severity};
 use serde::Serialize;
 
@@ -30,6 +32,8 @@ struct Body<'a> {
     nodes: usize,
     counts: Counts,
     findings: &'a [Finding],
+    /// What the findings were made of, by node.
+    facts: &'a BTreeMap<String, &'a Facts>,
 }
 
 /// All findings for people: what is wrong, what may bite, what passed.
@@ -56,12 +60,16 @@ pub fn text(out: &mut impl Write, findings: &[Finding], nodes: usize, view: View
     )
 }
 
-/// The same for programs: `{"format", "kind": "check", "nodes", "counts", "findings"}`, findings in their order,
+/// The same for programs: `{"format", "kind": "check", "nodes", "counts", "findings", "facts"}`, findings in their order,
 /// not merged.
-pub fn json_text(out: &mut impl Write, findings: &[Finding], nodes: usize) -> io::Result<()> {
+pub fn json_text(
+    out: &mut impl Write,
+    findings: &[Finding],
+    facts: &BTreeMap<String, &Facts>,
+) -> io::Result<()> {
     let mut findings = findings.to_vec();
     sort(&mut findings);
-    json(out, "check", Body { nodes, counts: counts(&findings), findings: &findings })
+    json(out, "check", Body { nodes: facts.len(), counts: counts(&findings), findings: &findings, facts })
 }
 
 /// Counts of merged findings.

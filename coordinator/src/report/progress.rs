@@ -33,8 +33,16 @@ pub struct Now<'a> {
     pub of: usize,
     /// The step's title.
     pub title: &'a str,
-    /// Why the rack leads to it.
+    /// Why the rack leads to it; empty where only the host knows the plan.
     pub why: &'a str,
+}
+
+impl Now<'_> {
+    fn line(&self) -> String {
+        let (title, Self { number, of, why, .. }) = (words::plain(self.title), self);
+        let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+        format!("[{number}/{of}] {title}{why}")
+    }
 }
 
 impl Progress {
@@ -64,12 +72,11 @@ impl Progress {
     /// A node starts a step.
     pub fn step(&self, node: &NodeName, now: Now<'_>) {
         let title = words::plain(now.title);
-        let line = format!("[{}/{}] {title} ({})", now.number, now.of, now.why);
         match &self.how {
             How::Quiet => {}
-            How::Lines(_) => self.say(node, &line),
+            How::Lines(_) => self.say(node, &now.line()),
             How::Bars { total, single: true, .. } => total.set_message(format!("{node}: {title}")),
-            How::Bars { .. } => self.bar(node, |bar| bar.set_message(line.clone())),
+            How::Bars { .. } => self.bar(node, |bar| bar.set_message(now.line())),
         }
     }
 

@@ -287,7 +287,7 @@ fn findings_as_json() {
         crate::findings::Check::new("not-root", &nodes, "", "the agent's user", "root")
             .error("user id 1000", "sudo"),
     ];
-    insta::assert_snapshot!(told(|out| check::json_text(out, &found, 1)));
+    insta::assert_snapshot!(told(|out| check::json_text(out, &found, &std::collections::BTreeMap::new())));
     let view = View { verbose: true, ..View::default() };
     insta::assert_snapshot!(told(|out| check::text(out, &found, 1, view)));
 }

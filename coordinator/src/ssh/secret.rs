@@ -33,8 +33,10 @@ impl fmt::Debug for Secret {
 pub enum Question {
     /// The passphrase of an encrypted private key file.
     Passphrase(PathBuf),
-    /// The password that sudo wants from this user.
+    /// The password that sudo wants from this user of this node.
     Sudo {
+        /// The node's name in the rack.
+        node: String,
         /// The login name on the nodes.
         user: String,
     },

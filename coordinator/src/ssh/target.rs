@@ -98,7 +98,7 @@ pub enum Privilege {
     Login,
     /// `sudo -n`: sudo must not ask for a password.
     Sudo,
-    /// `sudo -S`: if sudo asks, [`Question::Sudo`](super::Question::Sudo) is answered once for all nodes.
+    /// `sudo -S`: if sudo asks, [`Question::Sudo`](super::Question::Sudo) is answered, once per node.
     SudoPassword,
 }
 

@@ -7,14 +7,11 @@ use crate::rack::model::kubernetes::{
     Advertisement, Dns, Expression, Istio, IstioMethod, Kubernetes, Metallb, Operator, Proxy, ProxyMode,
     Selector,
 };
-use crate::rack::node::{Node, Rack};
+use crate::rack::node::{IPVS_WITHOUT_STRICT_ARP, Node, Rack};
 use crate::rack::suggest;
 use crate::rack::words::{Upstream, Version};
 
 use super::Found;
-
-/// The finding by which ipvs without strictARP is waived.
-const NO_STRICT_ARP: &str = "ipvs-without-strict-arp";
 
 pub(super) fn check(rack: &Rack, found: &mut Found<'_>) {
     let Some(kubernetes) = rack.kubernetes() else { return };
@@ -60,10 +57,7 @@ fn proxy_mode(rack: &Rack, kubernetes: &Kubernetes, proxy: &Proxy, found: &mut F
             "remove it",
         );
     }
-    let pools = kubernetes.metallb.as_ref().is_some_and(|m| !m.pools.is_empty());
-    if ipvs && !proxy.strict_arp && pools {
-        without_strict_arp(rack, found);
-    }
+    without_strict_arp(rack, found);
     let minor = kubernetes.version.as_ref().filter(|v| v.major == 1).map(|v| v.minor);
     if let (ProxyMode::Nftables, Some(minor @ ..31)) = (proxy.mode, minor) {
         let message =
@@ -80,16 +74,15 @@ fn proxy_mode(rack: &Rack, kubernetes: &Kubernetes, proxy: &Proxy, found: &mut F
     }
 }
 
+/// Where it is waived, `check` and `plan` put the reason on record.
 fn without_strict_arp(rack: &Rack, found: &mut Found<'_>) {
-    let message = "in ipvs mode without strictARP every node answers ARP for every address of the pools";
-    if let Some(reason) = rack.waived(NO_STRICT_ARP, None) {
-        return found.warning(
-            "kubernetes.proxy",
-            format!("{message} (waived: {reason})"),
-            "write `strictARP: true` to mend it",
-        );
+    if !rack.ipvs_without_strict_arp() || rack.waived(IPVS_WITHOUT_STRICT_ARP, None).is_some() {
+        return;
     }
-    let help = format!("write `strictARP: true`; to live with it, waive `{NO_STRICT_ARP}` in `hosts.waive`");
+    let message = "in ipvs mode without strictARP every node answers ARP for every address of the pools";
+    let help = format!(
+        "write `strictARP: true`; to live with it, waive `{IPVS_WITHOUT_STRICT_ARP}` in `hosts.waive`"
+    );
     found.error("kubernetes.proxy", message, help);
 }
 

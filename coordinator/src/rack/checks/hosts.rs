@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use rackwright_proto::kernel::normalised;
 use rackwright_proto::name::SysctlKey;
 
+use crate::findings;
 use crate::rack::model::hosts::HostFile;
 use crate::rack::model::kubernetes::ProxyMode;
 use crate::rack::node::Rack;
+use crate::rack::suggest;
 use crate::rack::words::SysctlValue;
 
 use super::Found;
@@ -121,7 +123,20 @@ fn sysctls<'a>(
 }
 
 fn waivers(rack: &Rack, found: &mut Found<'_>) {
+    let known: Vec<&str> = findings::names().map(|(name, _)| *name).collect();
     for (index, waiver) in rack.waivers().iter().enumerate() {
+        let name = waiver.finding.as_str();
+        if !known.contains(&name) {
+            let help = match suggest::closest(name, &known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "`rackwright check` shows each finding's name; docs/findings.md lists all".to_owned(),
+            };
+            found.error(
+                format!("hosts.waive[{index}].finding"),
+                format!("no finding is called `{name}`"),
+                help,
+            );
+        }
         for (at, name) in waiver.nodes.iter().flatten().enumerate() {
             if rack.node(name.as_str()).is_none() {
                 found.error(

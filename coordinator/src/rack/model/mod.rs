@@ -43,7 +43,7 @@ pub struct RackFile {
     /// The cluster on the nodes; without it only the hosts are prepared.
     #[serde(default)]
     pub kubernetes: Option<Kubernetes>,
-    /// How much at once and for how long.
+    /// How much at once.
     #[serde(default)]
     pub limits: Limits,
 }
@@ -114,23 +114,20 @@ fn worker() -> Vec<Role> {
     vec![Role::Worker]
 }
 
-/// How much at once and for how long.
+/// How much at once.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Limits {
     /// How many nodes are worked on at once.
     #[schemars(range(min = 1, max = 1024))]
     pub parallel: u16,
-    /// How long one step may take on one node.
+    /// How long a node keeps a change that could cut it off, unless a new connection confirms it: 5s to 1h.
     #[schemars(with = "Of<Period>")]
-    pub step: Period,
-    /// How long a whole run may take on one node.
-    #[schemars(with = "Of<Period>")]
-    pub node: Period,
+    pub confirm: Period,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { parallel: 64, step: Period::seconds(120), node: Period::seconds(1800) }
+        Self { parallel: 64, confirm: Period::seconds(60) }
     }
 }

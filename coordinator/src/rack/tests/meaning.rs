@@ -136,13 +136,24 @@ nodes:
 #[test]
 fn waivers_cover_the_rack_or_some_nodes() {
     let rack = rack(
-        "hosts: {waive: [{finding: no-clock, reason: lab}, {finding: old-kernel, nodes: [cp1], reason: soon}]}",
+        "hosts: {waive: [{finding: clock-unsynchronised, reason: lab}, {finding: module-missing, nodes: [cp1], reason: soon}]}",
     );
     let cp1 = "cp1".parse().unwrap();
-    assert_eq!(rack.waived("no-clock", Some(&cp1)), Some("lab"));
-    assert_eq!(rack.waived("no-clock", None), Some("lab"));
-    assert_eq!(rack.waived("old-kernel", Some(&cp1)), Some("soon"));
-    assert_eq!(rack.waived("old-kernel", None), None);
+    assert_eq!(rack.waived("clock-unsynchronised", Some(&cp1)), Some("lab"));
+    assert_eq!(rack.waived("clock-unsynchronised", None), Some("lab"));
+    assert_eq!(rack.waived("module-missing", Some(&cp1)), Some("soon"));
+    assert_eq!(rack.waived("module-missing", None), None);
+}
+
+#[test]
+fn a_confirmation_has_seconds_to_an_hour() {
+    for good in ["5s", "60s", "1h"] {
+        assert!(said(&with(&format!("limits: {{confirm: {good}}}"))).is_empty(), "{good}");
+    }
+    for bad in ["4s", "500ms", "61min", "2h"] {
+        let said = said(&with(&format!("limits: {{confirm: {bad}}}")));
+        assert_eq!(said, [format!("limits.confirm {bad} is no time to confirm a change in")]);
+    }
 }
 
 #[test]
