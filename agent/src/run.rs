@@ -1,6 +1,6 @@
 //! One run, from the lock to the ledger, detached from whoever asked for it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rackwright_proto::event::{Event, Record, RunResult};
 use rackwright_proto::name::RunId;
@@ -9,6 +9,7 @@ use rackwright_proto::plan::Run;
 use crate::confirm::{self, Ended};
 use crate::converge::Engine;
 use crate::host::Host;
+use crate::host::watch::Watch;
 use crate::journal::{Journal, RunDir, RunError, is_finished};
 use crate::ledger::{Book, LedgerError};
 use crate::lock::{Lock, LockError};
@@ -18,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a watchdog waits for a live run, which undoes its steps itself, each within its own deadline.
 const WATCHDOG_PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long after the deadline of its risky steps a live run may take to undo them itself.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Why a run could not be carried out to its end. Failed steps are no such reason: they are in its journal.
 #[derive(Debug, thiserror::Error)]
@@ -119,13 +123,30 @@ fn remove_debris(host: &Host, events: &[Event]) {
     }
 }
 
+/// Whether the risky steps of a run are settled within this time: then nobody needs a watchdog, and where there
+/// is no systemd to call it off, it would only linger.
+async fn settles_within(host: &Host, dir: &RunDir, limit: Duration) -> Result<bool, RunError> {
+    // Not by the host's clock, which somebody may set meanwhile.
+    let deadline = Instant::now() + limit;
+    let mut watch = Watch::on(&[&host.path(dir.inside(""))]).ok();
+    while confirm::stage(&dir.events()?) != confirm::Stage::Settled {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match &mut watch {
+            _ if left.is_zero() => return Ok(false),
+            Some(watch) => watch.changed(left).await,
+            None => tokio::time::sleep(left).await,
+        }
+    }
+    Ok(true)
+}
+
 /// Undoes the risky steps of a run that is neither confirmed nor alive when its time is up.
 pub async fn watchdog(host: &Host, id: &RunId) -> Result<(), ExecuteError> {
     let dir = RunDir::of(host, id);
     let confirm::Stage::Open { until_ms, .. } = confirm::stage(&dir.events()?) else { return Ok(()) };
-    let left = until_ms.saturating_sub(crate::host::now_ms());
-    if left > 0 {
-        tokio::time::sleep(Duration::from_millis(left) + Duration::from_secs(2)).await;
+    let left = Duration::from_millis(until_ms.saturating_sub(crate::host::now_ms()));
+    if !left.is_zero() && settles_within(host, &dir, left + GRACE).await? {
+        return Ok(());
     }
     let patience = WATCHDOG_PATIENCE;
     let lock = Lock::take(host, id, "watchdog", patience).await.map_err(ExecuteError::Lock)?;
