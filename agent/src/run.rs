@@ -1,6 +1,6 @@
 //! One run, from the lock to the ledger, detached from whoever asked for it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rackwright_proto::event::{Event, Record, RunResult};
 use rackwright_proto::name::RunId;
@@ -8,8 +8,8 @@ use rackwright_proto::plan::Run;
 
 use crate::confirm::{self, Ended};
 use crate::converge::Engine;
+use crate::host::Host;
 use crate::host::watch::Watch;
-use crate::host::{Host, now_ms};
 use crate::journal::{Journal, RunDir, RunError, is_finished};
 use crate::ledger::{Book, LedgerError};
 use crate::lock::{Lock, LockError};
@@ -20,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a watchdog waits for a live run, which undoes its steps itself, each within its own deadline.
 const WATCHDOG_PATIENCE: Duration = Duration::from_secs(300);
 
-/// How long after the deadline a live run is left to undo its steps itself.
-const WATCHDOG_GRACE_MS: u64 = 1500;
+/// How long after the deadline of its risky steps a live run may take to undo them itself.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Why a run could not be carried out to its end. Failed steps are no such reason: they are in its journal.
 #[derive(Debug, thiserror::Error)]
@@ -42,12 +42,12 @@ pub async fn execute(host: &Host, id: &RunId) -> Result<RunResult, ExecuteError>
     let dir = RunDir::of(host, id);
     let run = dir.plan()?;
     let lock = Lock::take(host, id, &run.operator, PATIENCE).await.map_err(ExecuteError::Lock)?;
-    let Closed { mut book, runs: dead } = close_dead_runs(host, &lock).await?;
+    let mut book = close_dead_runs(host, &lock).await?;
     if !dir.events()?.is_empty() {
         return Err(RunError::Started(id.clone()).into());
     }
     let mut journal = dir.journal()?;
-    let result = carry_out(host, &dir, &run, &mut journal, !dead.is_empty()).await?;
+    let result = carry_out(host, &dir, &run, &mut journal).await?;
     finish(host, &mut book, &dir, &mut journal, result)?;
     Ok(result)
 }
@@ -57,7 +57,6 @@ async fn carry_out(
     dir: &RunDir,
     run: &Run,
     journal: &mut Journal,
-    after_crash: bool,
 ) -> Result<RunResult, ExecuteError> {
     journal.write(Record::Started {
         format: Event::FORMAT,
@@ -66,7 +65,7 @@ async fn carry_out(
         steps: run.plan.steps.len() as u32,
     })?;
     let (safe, risky) = confirm::split(&run.plan.steps);
-    let mut engine = Engine::new(host, journal, after_crash);
+    let mut engine = Engine::new(host, journal);
     for (index, planned) in safe {
         engine.step(index, planned).await?;
     }
@@ -94,23 +93,14 @@ fn finish(
     Ok(())
 }
 
-/// What was found of runs that died.
-#[derive(Debug)]
-pub struct Closed {
-    /// The ledger, with all of them in it.
-    pub book: Book,
-    /// The runs that had to be closed, each with how.
-    pub runs: Vec<(RunId, RunResult)>,
-}
-
 /// Closes runs that died: unconfirmed risky steps are undone, the last record is written, and the ledger learns
 /// what they did. The lock is asked for so that nobody does this to a run that lives.
-pub async fn close_dead_runs(host: &Host, _lock: &Lock) -> Result<Closed, ExecuteError> {
-    let mut closed = Closed { book: Book::load(host)?, runs: Vec::new() };
-    for (dir, events) in closed.book.unfolded(host)? {
+pub async fn close_dead_runs(host: &Host, _lock: &Lock) -> Result<Book, ExecuteError> {
+    let mut book = Book::load(host)?;
+    for (dir, events) in book.unfolded(host)? {
         remove_debris(host, &events);
         if is_finished(&events) {
-            closed.book.fold(host, dir.id(), &events)?;
+            book.fold(host, dir.id(), &events)?;
             continue;
         }
         let mut journal = dir.journal()?;
@@ -118,10 +108,9 @@ pub async fn close_dead_runs(host: &Host, _lock: &Lock) -> Result<Closed, Execut
             Ended::RolledBack => RunResult::RolledBack,
             Ended::Kept => RunResult::Interrupted,
         };
-        finish(host, &mut closed.book, &dir, &mut journal, result)?;
-        closed.runs.push((dir.id().clone(), result));
+        finish(host, &mut book, &dir, &mut journal, result)?;
     }
-    Ok(closed)
+    Ok(book)
 }
 
 /// Removes half-written files that a run which died left beside those it was about to replace.
@@ -134,24 +123,33 @@ fn remove_debris(host: &Host, events: &[Event]) {
     }
 }
 
+/// Whether the risky steps of a run are settled within this time: then nobody needs a watchdog, and where there
+/// is no systemd to call it off, it would only linger.
+async fn settles_within(host: &Host, dir: &RunDir, limit: Duration) -> Result<bool, RunError> {
+    // Not by the host's clock, which somebody may set meanwhile.
+    let deadline = Instant::now() + limit;
+    let mut watch = Watch::on(&[&host.path(dir.inside(""))]).ok();
+    while confirm::stage(&dir.events()?) != confirm::Stage::Settled {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match &mut watch {
+            _ if left.is_zero() => return Ok(false),
+            Some(watch) => watch.changed(left).await,
+            None => tokio::time::sleep(left).await,
+        }
+    }
+    Ok(true)
+}
+
 /// Undoes the risky steps of a run that is neither confirmed nor alive when its time is up.
 pub async fn watchdog(host: &Host, id: &RunId) -> Result<(), ExecuteError> {
     let dir = RunDir::of(host, id);
-    let watch = Watch::on(&[&host.path(dir.inside(""))]);
-    let mut watch = watch.map_err(|source| RunError::Fs { run: id.clone(), source })?;
-    // It ends as soon as nothing is left to watch, not only when the time is up.
-    while let confirm::Stage::Open { until_ms, .. } = confirm::stage(&dir.events()?) {
-        let left = (until_ms + WATCHDOG_GRACE_MS).saturating_sub(now_ms());
-        if left == 0 {
-            return undo_if_dead(host, &dir).await;
-        }
-        watch.changed(Duration::from_millis(left)).await;
+    let confirm::Stage::Open { until_ms, .. } = confirm::stage(&dir.events()?) else { return Ok(()) };
+    let left = Duration::from_millis(until_ms.saturating_sub(crate::host::now_ms()));
+    if !left.is_zero() && settles_within(host, &dir, left + GRACE).await? {
+        return Ok(());
     }
-    Ok(())
-}
-
-async fn undo_if_dead(host: &Host, dir: &RunDir) -> Result<(), ExecuteError> {
-    let lock = Lock::take(host, dir.id(), "watchdog", WATCHDOG_PATIENCE).await.map_err(ExecuteError::Lock)?;
+    let patience = WATCHDOG_PATIENCE;
+    let lock = Lock::take(host, id, "watchdog", patience).await.map_err(ExecuteError::Lock)?;
     if confirm::stage(&dir.events()?) != confirm::Stage::Settled {
         close_dead_runs(host, &lock).await?;
     }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use rackwright_proto::file::sha256_hex;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
@@ -136,7 +135,9 @@ impl AgentBinary {
             let path = self.dir.join(&self.file);
             let bytes = std::fs::read(&path)
                 .map_err(|e| format!("cannot read the agent {} ({e})", path.display()))?;
-            if sha256_hex(&bytes) == self.sha256 {
+            let sum = ring::digest::digest(&ring::digest::SHA256, &bytes);
+            let hex: String = sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+            if hex == self.sha256 {
                 return Ok(bytes);
             }
             Err(format!("the agent {} is not the one in its manifest; reinstall rackwright", path.display()))
@@ -149,16 +150,16 @@ impl AgentBinary {
 /// stand in it, nor an exclamation mark. Written beside its place, checked, synced, tried, and only then renamed; so a
 /// file under an agent's name is always a whole one. All but the three newest agents go, unless they run, the link of
 /// the units leads to them, or a unit names them.
-pub(super) const SCRIPT: &str = r#"umask 022; d=$1; mkdir -p $d && chmod 755 $d && cd $d || exit 20;
+pub(super) const SCRIPT: &str = r#"umask 022; d=$1; n=$2; install -d -m 755 $d && cd $d || exit 20;
 t=.$2.$$; trap "rm -f $d/$t" EXIT; trap "exit 29" HUP INT TERM; true > $t || exit 20;
 echo RACKWRIGHT-READY; head -c $4 > $t || exit 21;
 s=$(sha256sum $t) || exit 22; test "${s%% *}" = "$3" || exit 23;
 chmod 755 $t || exit 20; sync $t 2> /dev/null || sync; ./$t --version > /dev/null 2>&1 < /dev/null; r=$?;
 case $r in 126|127) exit 24;; esac;
 mv -f $t $2 || exit 20; sync . 2> /dev/null || sync;
-for a in $(ls -1t | grep "^agent-" | tail -n +4); do
+set -- agent-*; test $# -le 3 || for a in $(ls -1t | grep "^agent-" | tail -n +4); do
 ls -l /proc/[0-9]*/exe 2> /dev/null | grep -qF "$d/$a" || test "$(readlink agent)" = "$d/$a" || grep -rqsF "$a" /etc/systemd/system || rm -f "$a"; done;
-trap - EXIT HUP INT TERM; exec "$d/$2" session"#;
+trap - EXIT HUP INT TERM; exec "$d/$n" session"#;
 
 impl Connection {
     /// Sends an agent to a host that said it has none; returns the first bytes of its session.

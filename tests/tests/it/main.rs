@@ -3,6 +3,7 @@
 
 mod apply;
 mod bastion;
+mod bench;
 mod check;
 mod confirm;
 mod defects;
