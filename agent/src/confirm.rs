@@ -28,9 +28,6 @@ use crate::journal::{Journal, RunDir, RunError};
 /// A step with its index in the plan.
 pub type Indexed<'a> = (u32, &'a PlannedStep);
 
-/// The shortest and longest time for a confirmation, in seconds.
-const WITHIN_S: (u32, u32) = (5, 3600);
-
 /// How long after the deadline the watchdog looks: a live run undoes its steps itself.
 const WATCHDOG_GRACE: Duration = Duration::from_secs(2);
 
@@ -111,7 +108,7 @@ async fn arm<'a>(
     host: &Host,
 ) -> Result<Result<Armed<'a>, Fault>, RunError> {
     let answered = answered(&confirm.probes).await;
-    let within = Duration::from_secs(confirm.within_s.clamp(WITHIN_S.0, WITHIN_S.1).into());
+    let within = Duration::from_secs(confirm.within_s.clamp(Confirm::SHORTEST_S, Confirm::LONGEST_S).into());
     let deadline = Instant::now() + within;
     let until_ms = now_ms() + within.as_millis() as u64;
     journal.write(Record::Armed { until_ms })?;

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use rackwright_proto::event::{Outcome, Record};
 use rackwright_proto::fault::{Fault, FaultKind};
-use rackwright_proto::kernel::{KernelStep, SysctlStep};
+use rackwright_proto::kernel::{KernelSeen, KernelStep, SysctlSeen, SysctlStep};
 use rackwright_proto::name::ModuleName;
 use rackwright_proto::plan::PlannedStep;
 use rackwright_proto::step::{Decision, HostStep, Seen};
 
-use crate::fault::chain;
 use crate::host::Host;
 use crate::host::systemd::is_unit_file;
 use crate::journal::{Journal, RunError};
@@ -31,28 +30,25 @@ pub struct Engine<'a> {
     pub journal: &'a mut Journal,
     /// Whether a step failed so far.
     pub failed: bool,
-    /// Modules that are not there after their step, each with why.
-    without: BTreeMap<ModuleName, String>,
+    /// Modules that are not there after their step, each with how that ended.
+    without: BTreeMap<ModuleName, Outcome>,
     /// systemd has not read its unit files since one was changed.
     stale_units: bool,
 }
 
 impl<'a> Engine<'a> {
-    /// An engine that has done nothing yet.
-    pub fn new(host: &'a Host, journal: &'a mut Journal) -> Self {
-        Self { host, journal, failed: false, without: BTreeMap::new(), stale_units: false }
+    /// An engine that has done nothing yet. After a crash it is not known what systemd has read.
+    pub fn new(host: &'a Host, journal: &'a mut Journal, after_crash: bool) -> Self {
+        Self { host, journal, failed: false, without: BTreeMap::new(), stale_units: after_crash }
     }
 
     /// Carries out one step. The error is of the journal: without it nothing may be done.
     pub async fn step(&mut self, index: u32, planned: &PlannedStep) -> Result<(), RunError> {
-        let outcome = match self.waits_in_vain(&planned.step) {
-            Some(why) => Outcome::Skipped { why },
-            None => match observe(&planned.step, self.host).await {
-                Err(fault) => Outcome::Failed { fault },
-                Ok(now) => match settled(planned, &now) {
-                    Some(outcome) => outcome,
-                    None => self.change(index, planned, now).await?,
-                },
+        let outcome = match observe(&planned.step, self.host).await {
+            Err(fault) => Outcome::Failed { fault },
+            Ok(now) => match self.waits_in_vain(&planned.step, &now).or_else(|| settled(planned, &now)) {
+                Some(outcome) => outcome,
+                None => self.change(index, planned, now).await?,
             },
         };
         self.settle(index, planned, outcome)
@@ -97,19 +93,29 @@ impl<'a> Engine<'a> {
 
     fn settle(&mut self, index: u32, planned: &PlannedStep, outcome: Outcome) -> Result<(), RunError> {
         let step = planned.step.clone();
-        if let (Some(module), Some(why)) = (module_of(&step), missing_because(&outcome)) {
-            self.without.insert(module.clone(), why);
+        if let Some(module) = module_of(&step)
+            && !matches!(outcome, Outcome::Unchanged { .. } | Outcome::Changed { .. })
+        {
+            self.without.insert(module.clone(), outcome.clone());
         }
         self.failed |= matches!(outcome, Outcome::Failed { .. } | Outcome::Skipped { .. });
         self.journal.write(Record::Outcome { index, step, purpose: planned.purpose, outcome })
     }
 
-    fn waits_in_vain(&self, step: &HostStep) -> Option<String> {
+    /// How a sysctl ends whose module did not come. On a kernel that cannot have the module the key may be there
+    /// nevertheless; then the step goes its way.
+    fn waits_in_vain(&self, step: &HostStep, now: &Seen) -> Option<Outcome> {
         let HostStep::Kernel(KernelStep::Sysctl(SysctlStep { after_module: Some(module), .. })) = step else {
             return None;
         };
-        let why = self.without.get(module)?;
-        Some(format!("it appears only with module {module}: {why}"))
+        let absent = *now == Seen::Kernel(KernelSeen::Sysctl(SysctlSeen::Absent));
+        let why = |cause: &str| format!("it appears only with module {module}: {cause}");
+        match self.without.get(module)? {
+            Outcome::Unsupported { why: cause } => absent.then(|| Outcome::Unsupported { why: why(cause) }),
+            Outcome::Failed { fault } => Some(Outcome::Skipped { why: why(&fault.to_string()) }),
+            Outcome::Skipped { why: cause } => Some(Outcome::Skipped { why: why(cause) }),
+            Outcome::Unchanged { .. } | Outcome::Changed { .. } => None,
+        }
     }
 }
 
@@ -175,15 +181,5 @@ fn module_of(step: &HostStep) -> Option<&ModuleName> {
     match step {
         HostStep::Kernel(KernelStep::Module(module)) if module.loaded => Some(&module.name),
         _ => None,
-    }
-}
-
-fn missing_because(outcome: &Outcome) -> Option<String> {
-    match outcome {
-        Outcome::Unchanged { .. } | Outcome::Changed { .. } => None,
-        // A key of the same name may still be there; the step itself will see.
-        Outcome::Unsupported { .. } => None,
-        Outcome::Failed { fault } => Some(chain(fault)),
-        Outcome::Skipped { why } => Some(why.clone()),
     }
 }

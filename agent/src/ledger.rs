@@ -4,6 +4,8 @@
 //! ids, in one file that is replaced as a whole: a run is folded in exactly once, wherever a crash falls. Who only
 //! reads folds the rest in memory.
 
+use std::time::Duration;
+
 use rackwright_proto::event::Event;
 use rackwright_proto::name::RunId;
 use rackwright_proto::receipt::Ledger;
@@ -18,6 +20,9 @@ pub const LEDGER: &str = "/var/lib/rackwright/ledger.json";
 
 /// How many runs that were folded in are kept, the latest.
 const KEEP_RUNS: usize = 50;
+
+/// How long a plan whose run never began is kept.
+const KEEP_PLANS: Duration = Duration::from_secs(24 * 3600);
 
 /// Why the ledger could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +105,19 @@ impl Book {
         let gone: Vec<RunId> =
             self.folded[..old].iter().filter(|id| RunDir::of(host, id).remove()).cloned().collect();
         self.folded.retain(|id| !gone.contains(id));
+        self.remove_forgotten_plans(host)?;
         self.save(host)
+    }
+
+    /// Plans whose runs never began: systemd was told to start them, and the host went down first.
+    fn remove_forgotten_plans(&self, host: &Host) -> Result<(), LedgerError> {
+        for dir in RunDir::all(host).map_err(LedgerError::Fs)? {
+            let old = dir.touched().and_then(|at| at.elapsed().ok()).is_some_and(|age| age > KEEP_PLANS);
+            if old && !self.folded.contains(dir.id()) && dir.events().map_err(LedgerError::Run)?.is_empty() {
+                dir.remove();
+            }
+        }
+        Ok(())
     }
 
     fn save(&self, host: &Host) -> Result<(), LedgerError> {

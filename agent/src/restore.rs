@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use rackwright_proto::event::RunResult;
 use rackwright_proto::name::RunId;
 use rackwright_proto::receipt::{Entry, Ledger};
 use rackwright_proto::step::{Decision, HostStep};
@@ -34,8 +35,14 @@ pub async fn restore(host: &Host, id: &RunId) -> Result<Restored, ExecuteError> 
         }
         Err(e) => return Err(ExecuteError::Lock(e)),
     };
-    let book = close_dead_runs(host, &lock).await?;
-    Ok(put_back(host, &book.ledger).await)
+    let closed = close_dead_runs(host, &lock).await?;
+    let mut restored = put_back(host, &closed.book.ledger).await;
+    let runs = closed.runs.iter().map(|(run, result)| match result {
+        RunResult::RolledBack => format!("run {run} was not confirmed: its risky steps were undone"),
+        _ => format!("run {run} was interrupted; apply again"),
+    });
+    restored.lines.splice(0..0, runs);
+    Ok(restored)
 }
 
 async fn put_back(host: &Host, ledger: &Ledger) -> Restored {

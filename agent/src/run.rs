@@ -8,7 +8,8 @@ use rackwright_proto::plan::Run;
 
 use crate::confirm::{self, Ended};
 use crate::converge::Engine;
-use crate::host::Host;
+use crate::host::watch::Watch;
+use crate::host::{Host, now_ms};
 use crate::journal::{Journal, RunDir, RunError, is_finished};
 use crate::ledger::{Book, LedgerError};
 use crate::lock::{Lock, LockError};
@@ -18,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a watchdog waits for a live run, which undoes its steps itself, each within its own deadline.
 const WATCHDOG_PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long after the deadline a live run is left to undo its steps itself.
+const WATCHDOG_GRACE_MS: u64 = 1500;
 
 /// Why a run could not be carried out to its end. Failed steps are no such reason: they are in its journal.
 #[derive(Debug, thiserror::Error)]
@@ -38,12 +42,12 @@ pub async fn execute(host: &Host, id: &RunId) -> Result<RunResult, ExecuteError>
     let dir = RunDir::of(host, id);
     let run = dir.plan()?;
     let lock = Lock::take(host, id, &run.operator, PATIENCE).await.map_err(ExecuteError::Lock)?;
-    let mut book = close_dead_runs(host, &lock).await?;
+    let Closed { mut book, runs: dead } = close_dead_runs(host, &lock).await?;
     if !dir.events()?.is_empty() {
         return Err(RunError::Started(id.clone()).into());
     }
     let mut journal = dir.journal()?;
-    let result = carry_out(host, &dir, &run, &mut journal).await?;
+    let result = carry_out(host, &dir, &run, &mut journal, !dead.is_empty()).await?;
     finish(host, &mut book, &dir, &mut journal, result)?;
     Ok(result)
 }
@@ -53,6 +57,7 @@ async fn carry_out(
     dir: &RunDir,
     run: &Run,
     journal: &mut Journal,
+    after_crash: bool,
 ) -> Result<RunResult, ExecuteError> {
     journal.write(Record::Started {
         format: Event::FORMAT,
@@ -61,7 +66,7 @@ async fn carry_out(
         steps: run.plan.steps.len() as u32,
     })?;
     let (safe, risky) = confirm::split(&run.plan.steps);
-    let mut engine = Engine::new(host, journal);
+    let mut engine = Engine::new(host, journal, after_crash);
     for (index, planned) in safe {
         engine.step(index, planned).await?;
     }
@@ -89,14 +94,23 @@ fn finish(
     Ok(())
 }
 
+/// What was found of runs that died.
+#[derive(Debug)]
+pub struct Closed {
+    /// The ledger, with all of them in it.
+    pub book: Book,
+    /// The runs that had to be closed, each with how.
+    pub runs: Vec<(RunId, RunResult)>,
+}
+
 /// Closes runs that died: unconfirmed risky steps are undone, the last record is written, and the ledger learns
 /// what they did. The lock is asked for so that nobody does this to a run that lives.
-pub async fn close_dead_runs(host: &Host, _lock: &Lock) -> Result<Book, ExecuteError> {
-    let mut book = Book::load(host)?;
-    for (dir, events) in book.unfolded(host)? {
+pub async fn close_dead_runs(host: &Host, _lock: &Lock) -> Result<Closed, ExecuteError> {
+    let mut closed = Closed { book: Book::load(host)?, runs: Vec::new() };
+    for (dir, events) in closed.book.unfolded(host)? {
         remove_debris(host, &events);
         if is_finished(&events) {
-            book.fold(host, dir.id(), &events)?;
+            closed.book.fold(host, dir.id(), &events)?;
             continue;
         }
         let mut journal = dir.journal()?;
@@ -104,9 +118,10 @@ pub async fn close_dead_runs(host: &Host, _lock: &Lock) -> Result<Book, ExecuteE
             Ended::RolledBack => RunResult::RolledBack,
             Ended::Kept => RunResult::Interrupted,
         };
-        finish(host, &mut book, &dir, &mut journal, result)?;
+        finish(host, &mut closed.book, &dir, &mut journal, result)?;
+        closed.runs.push((dir.id().clone(), result));
     }
-    Ok(book)
+    Ok(closed)
 }
 
 /// Removes half-written files that a run which died left beside those it was about to replace.
@@ -122,13 +137,21 @@ fn remove_debris(host: &Host, events: &[Event]) {
 /// Undoes the risky steps of a run that is neither confirmed nor alive when its time is up.
 pub async fn watchdog(host: &Host, id: &RunId) -> Result<(), ExecuteError> {
     let dir = RunDir::of(host, id);
-    let confirm::Stage::Open { until_ms, .. } = confirm::stage(&dir.events()?) else { return Ok(()) };
-    let left = until_ms.saturating_sub(crate::host::now_ms());
-    if left > 0 {
-        tokio::time::sleep(Duration::from_millis(left) + Duration::from_secs(2)).await;
+    let watch = Watch::on(&[&host.path(dir.inside(""))]);
+    let mut watch = watch.map_err(|source| RunError::Fs { run: id.clone(), source })?;
+    // It ends as soon as nothing is left to watch, not only when the time is up.
+    while let confirm::Stage::Open { until_ms, .. } = confirm::stage(&dir.events()?) {
+        let left = (until_ms + WATCHDOG_GRACE_MS).saturating_sub(now_ms());
+        if left == 0 {
+            return undo_if_dead(host, &dir).await;
+        }
+        watch.changed(Duration::from_millis(left)).await;
     }
-    let patience = WATCHDOG_PATIENCE;
-    let lock = Lock::take(host, id, "watchdog", patience).await.map_err(ExecuteError::Lock)?;
+    Ok(())
+}
+
+async fn undo_if_dead(host: &Host, dir: &RunDir) -> Result<(), ExecuteError> {
+    let lock = Lock::take(host, dir.id(), "watchdog", WATCHDOG_PATIENCE).await.map_err(ExecuteError::Lock)?;
     if confirm::stage(&dir.events()?) != confirm::Stage::Settled {
         close_dead_runs(host, &lock).await?;
     }

@@ -208,7 +208,11 @@ impl<W: AsyncWrite + Unpin> Session<'_, W> {
             RunError::Started(_) => Fault::new(FaultKind::Stale, "start the run", chain(&e)),
             e => host_fault("start the run", &e),
         })?;
-        self.host.start_detached(Task::Run, &run.id).await?;
+        if let Err(e) = self.host.start_detached(Task::Run, &run.id).await {
+            // A plan that nobody runs would be taken for the last run.
+            dir.remove();
+            return Err(e.into());
+        }
         Ok(dir)
     }
 
@@ -351,7 +355,8 @@ fn never_began(host: &Host, dir: &RunDir, node: &str) -> Fault {
 }
 
 /// Leaves word for a run that awaits it, and returns once the run took it. The connection that carries the word
-/// must be younger than the change: an older one proves nothing.
+/// must be younger than the change: an older one proves nothing. The agent can tell the age of its session only;
+/// that a new session comes over a new TCP connection is the coordinator's part.
 async fn confirm(host: &Host, id: &RunId, since_ms: u64) -> Result<(), Fault> {
     let doing = format!("confirm run {id}");
     let fault = |why: &str| Fault::new(FaultKind::Stale, doing.clone(), why);

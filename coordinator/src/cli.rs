@@ -65,7 +65,7 @@ pub struct CommonArgs {
     /// Only this node; may be given several times
     #[arg(short, long = "node", value_name = "NAME")]
     pub nodes: Vec<NodeName>,
-    /// Print JSON on standard output
+    /// Print JSON on standard output; that of check holds all facts, too
     #[arg(long)]
     pub json: bool,
     /// How many nodes to speak with at once, instead of the rack's limits.parallel

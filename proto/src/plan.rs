@@ -96,6 +96,13 @@ pub struct Confirm {
     pub probes: Vec<Probe>,
 }
 
+impl Confirm {
+    /// The least that [`Confirm::within_s`] may be: a connection over a slow link takes seconds.
+    pub const SHORTEST_S: u32 = 5;
+    /// The most that it may be.
+    pub const LONGEST_S: u32 = 3600;
+}
+
 /// A plan on its way to a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

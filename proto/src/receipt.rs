@@ -135,3 +135,46 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::RunResult;
+    use crate::kernel::{KernelSeen, KernelStep, SysctlSeen, SysctlStep};
+
+    fn set(value: &str) -> HostStep {
+        let key = "net.ipv4.ip_forward".parse().expect("valid");
+        HostStep::Kernel(KernelStep::Sysctl(SysctlStep { key, value: value.into(), after_module: None }))
+    }
+
+    fn seen(value: &str) -> Seen {
+        Seen::Kernel(KernelSeen::Sysctl(SysctlSeen::Value { value: value.into() }))
+    }
+
+    fn changed(purpose: Purpose, before: &str, after: &str) -> Record {
+        let outcome = Outcome::Changed { before: seen(before), after: seen(after) };
+        Record::Outcome { index: 0, step: set(after), purpose, outcome }
+    }
+
+    fn fold(ledger: &mut Ledger, run: &str, records: Vec<Record>) {
+        let events: Vec<Event> =
+            (0..).zip(records).map(|(seq, record)| Event { seq, at_ms: seq, record }).collect();
+        ledger.fold(&run.parse().expect("valid"), &events);
+    }
+
+    /// Whatever a run did and undid, the ledger is as if the run had not touched it: an undo too.
+    #[test]
+    fn what_was_rolled_back_was_never_done() {
+        for (purpose, after) in [(Purpose::Want, "2"), (Purpose::Undo, "0")] {
+            let mut ledger = Ledger::default();
+            fold(&mut ledger, "one", vec![changed(Purpose::Want, "0", "1")]);
+            let entries = ledger.entries.clone();
+            let keys = vec!["kernel/sysctl/net.ipv4.ip_forward".into()];
+            let rolled_back = Record::RolledBack { why: "nobody confirmed".into(), keys };
+            let end = Record::Finished { result: RunResult::RolledBack };
+            fold(&mut ledger, "two", vec![changed(purpose, "1", after), rolled_back, end]);
+            assert_eq!(ledger.entries, entries, "{purpose:?}");
+            assert_eq!(ledger.generation, 2);
+        }
+    }
+}

@@ -18,6 +18,7 @@
 
 pub mod agents;
 mod base;
+pub mod bench;
 mod cgroup;
 mod defect;
 mod error;

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the door that the lint keeps")]
 
 pub mod arp;
+mod bus;
 pub mod clock;
 pub mod command;
 pub mod detach;

@@ -1,4 +1,4 @@
-//! systemd: what its directories say of a unit, and `systemctl` for what they cannot say or do.
+//! systemd: what its directories and its socket say of a unit, and `systemctl` for what is to be done.
 
 use std::path::Path;
 use std::time::Duration;
@@ -80,12 +80,21 @@ impl Host {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let mut argv = vec!["systemctl", "is-active"];
-        argv.extend(names.iter().map(|n| n.as_str()));
+        let names: Vec<&str> = names.iter().map(|n| n.as_str()).collect();
+        let states = match self.active_states(&names).await {
+            Ok(states) => states,
+            Err(_) => self.ask_systemctl(&names).await?,
+        };
+        let runs = |state: &String| matches!(state.as_str(), "active" | "activating" | "reloading");
+        Ok(states.iter().map(runs).collect())
+    }
+
+    async fn ask_systemctl(&self, names: &[&str]) -> Result<Vec<String>, CommandError> {
+        let argv: Vec<&str> = ["systemctl", "is-active"].iter().chain(names).copied().collect();
         // It ends with 3 as soon as one unit is not active; the lines tell.
         let output = self.run(&argv, DEADLINE).await?;
-        let mut states = output.stdout.lines().map(|s| matches!(s, "active" | "activating" | "reloading"));
-        Ok(names.iter().map(|_| states.next().unwrap_or(false)).collect())
+        let mut states = output.stdout.lines().map(str::to_owned);
+        Ok(names.iter().map(|_| states.next().unwrap_or_default()).collect())
     }
 
     /// `systemctl VERB UNIT`, or `systemctl daemon-reload` without one.

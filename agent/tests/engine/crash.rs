@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
+use std::time::Duration;
 
 use rackwright_agent::ledger::Book;
 use rackwright_proto::event::{Outcome, Record, RunResult};
@@ -132,7 +133,7 @@ async fn risky_steps_of_a_run_that_died_are_undone_unless_they_were_confirmed() 
         let died = dies(&tree, at, "first");
         let output = tree.agent(&["restore"]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        end_watchdog(&tree);
+        await_no_watchdog(&tree).await;
         if !died {
             assert_converged(&tree, &steps).await;
             assert!(undone > 10, "{undone}");
@@ -155,18 +156,21 @@ async fn risky_steps_of_a_run_that_died_are_undone_unless_they_were_confirmed() 
     panic!("it never came to its end");
 }
 
-/// Ends the watchdog that waits for this tree's run.
-fn end_watchdog(tree: &Tree) {
-    let root = tree.at("").to_string_lossy().trim_end_matches('/').to_owned();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-        let Ok(line) = std::fs::read_to_string(entry.path().join("cmdline")) else { continue };
-        let args: Vec<&str> = line.split('\0').collect();
-        if args.contains(&root.as_str()) && args.contains(&"watchdog") {
-            let pid = nix::unistd::Pid::from_raw(pid);
-            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+/// A watchdog that has nothing left to watch ends, long before its time is up.
+async fn await_no_watchdog(tree: &Tree) {
+    let ended = async {
+        while watchdogs(tree) > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-    }
+    };
+    tokio::time::timeout(Duration::from_secs(60), ended).await.expect("a watchdog stays");
+}
+
+fn watchdogs(tree: &Tree) -> usize {
+    let root = tree.at("").to_string_lossy().trim_end_matches('/').to_owned();
+    let lines = std::fs::read_dir("/proc").unwrap().flatten().map(|e| e.path().join("cmdline"));
+    let args = lines.filter_map(|line| std::fs::read_to_string(line).ok());
+    args.filter(|args| args.contains(&root) && args.split('\0').any(|arg| arg == "watchdog")).count()
 }
 
 #[tokio::test]

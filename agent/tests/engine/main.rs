@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may break")]
 
 mod crash;
+mod order;
 mod protocol;
 mod receipts;
 mod risky;

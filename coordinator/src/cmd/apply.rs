@@ -110,7 +110,7 @@ pub async fn carry_out(
 fn talk(context: &Context, plan: &Plan) {
     let mut text = Vec::new();
     // Writing into memory does not fail.
-    let _ = report::plan::text(&mut text, plan, "", context.view());
+    let _ = report::plan::text(&mut text, plan, None, context.view());
     if context.json {
         context.console.say(String::from_utf8_lossy(&text));
     } else {

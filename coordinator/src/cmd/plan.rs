@@ -17,6 +17,7 @@ use crate::cli::PlanArgs;
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::judge::{self, Asked};
+use crate::rack::model::Limits;
 use crate::survey::{About, Surveyed};
 use crate::{report, scene};
 
@@ -60,7 +61,7 @@ pub async fn whole(context: &Context, heard: &mut [Surveyed], always: bool) -> P
     for one in heard.iter() {
         // Conflicts were told when the node was surveyed.
         if let Ok(planned) = crate::plan::node_plan(&one.session.node, &one.wanted, &one.facts) {
-            nodes.push(with_probes(planned.plan, one));
+            nodes.push(confirmable(planned.plan, one, rack.limits()));
             found.extend(planned.findings);
         }
     }
@@ -90,9 +91,11 @@ fn absolute(rack: &str) -> String {
     std::path::absolute(rack).map_or_else(|_| rack.to_owned(), |path| path.display().to_string())
 }
 
-/// A risky plan is confirmed by the gateways that answer before it, too.
-pub fn with_probes(mut plan: NodePlan, surveyed: &Surveyed) -> NodePlan {
+/// A risky plan is confirmed within the rack's limit, and by the gateways that answer before it, too.
+pub fn confirmable(mut plan: NodePlan, surveyed: &Surveyed, limits: &Limits) -> NodePlan {
     if let Some(confirm) = &mut plan.confirm {
+        // At most an hour in a valid rack.
+        confirm.within_s = limits.confirm.duration().as_secs() as u32;
         confirm.probes = gateways(surveyed);
     }
     plan
@@ -116,7 +119,7 @@ fn gateways(surveyed: &Surveyed) -> Vec<Probe> {
 pub fn show(context: &Context, plan: &Plan, next: &str) {
     context.console.data(|out| match context.json {
         true => out.write_all(&bytes(plan)),
-        false => report::plan::text(out, plan, next, context.view()),
+        false => report::plan::text(out, plan, Some(next), context.view()),
     });
 }
 

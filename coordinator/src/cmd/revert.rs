@@ -25,7 +25,7 @@ pub async fn run(console: Console, args: RevertArgs) -> Exit {
     let mut nodes = Vec::new();
     for one in &heard {
         let planned = crate::plan::revert_plan(&one.session.node, &one.facts);
-        nodes.push(plan::with_probes(planned.plan, one));
+        nodes.push(plan::confirmable(planned.plan, one, context.loaded.rack.limits()));
         found.extend(planned.findings);
     }
     let plan =

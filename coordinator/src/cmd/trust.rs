@@ -1,4 +1,4 @@
-//! `rackwright trust NODE`: show a node's host key, and record it as an explicit act.
+//! `rackwright trust NODE`: show the host key of a node, or of a jump host, and record it as an explicit act.
 
 use std::path::PathBuf;
 
@@ -10,6 +10,7 @@ use crate::cli::TrustArgs;
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::rack::Loaded;
+use crate::ssh::known_hosts::{self, KnownHostsError, Verdict};
 use crate::ssh::trust::{Existing, record};
 use crate::ssh::{Dialer, Target};
 use crate::target::{TargetError, Targets};
@@ -21,7 +22,7 @@ pub async fn run(console: Console, args: TrustArgs) -> Exit {
         Err(exit) => return exit,
     };
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    let target = match target(&loaded, home.clone(), &args.node).await {
+    let target = match target(&loaded, &args.node, home.clone()).await {
         Ok(Some(target)) => target,
         Ok(None) => return no_such_node(console, &loaded, &args.node),
         Err(error) => {
@@ -39,8 +40,8 @@ pub async fn run(console: Console, args: TrustArgs) -> Exit {
     decide(console, &args, &target, &keys)
 }
 
-/// The node of that name, else the jump host on the way to one.
-async fn target(loaded: &Loaded, home: Option<PathBuf>, name: &str) -> Result<Option<Target>, TargetError> {
+/// The node of this name, or a jump host on the way to some node.
+async fn target(loaded: &Loaded, name: &str, home: Option<PathBuf>) -> Result<Option<Target>, TargetError> {
     let targets = Targets::new(loaded, home);
     if let Some(node) = loaded.rack.node(name) {
         return targets.of(node).await.map(Some);
@@ -59,6 +60,17 @@ fn decide(console: Console, args: &TrustArgs, target: &Target, keys: &[PublicKey
         console.say(format_args!("  {} {}", key.algorithm(), key.fingerprint(HashAlg::Sha256)));
     }
     console.say("Compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the node's console.");
+    match objection(args, target, keys) {
+        Ok(None) => {}
+        Ok(Some(why)) => {
+            console.say(format_args!("error: {why}; nothing was recorded"));
+            return Exit::Refused;
+        }
+        Err(error) => {
+            console.error(&error);
+            return Exit::Failed;
+        }
+    }
     let question = if args.replace { "Forget its old keys and trust these?" } else { "Trust them?" };
     match args.yes || console.ask(question).unwrap_or(false) {
         false => {
@@ -79,4 +91,33 @@ fn decide(console: Console, args: &TrustArgs, target: &Target, keys: &[PublicKey
             }
         }
     }
+}
+
+/// Why these keys are not recorded, whatever the operator answers: a changed key is replaced only by name.
+fn objection(
+    args: &TrustArgs,
+    target: &Target,
+    keys: &[PublicKey],
+) -> Result<Option<String>, KnownHostsError> {
+    let endpoint = &target.endpoint;
+    let known = known_hosts::load(&endpoint.known_hosts)?;
+    let known = known.about(&endpoint.host, endpoint.port, endpoint.host_key_alias.as_deref());
+    let verdicts: Vec<_> = keys.iter().map(|key| (key, known.judge(&key.clone().into(), 0))).collect();
+    let trusted = verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::Trusted(_)));
+    for (key, verdict) in verdicts {
+        match verdict {
+            Verdict::Revoked(place) => return Ok(Some(format!("this key is revoked by {place}"))),
+            // A host that is known by one kind of key may show another kind as well.
+            Verdict::Changed { place, algorithm, fingerprint }
+                if !args.replace && (!trusted || algorithm == key.algorithm().as_str()) =>
+            {
+                return Ok(Some(format!(
+                    "{place} knows another key, {algorithm} {fingerprint}: either somebody is in between, or \
+                     the host was installed anew; if it was, say --replace"
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
 }

@@ -1,7 +1,9 @@
 //! Findings as people and programs read them: errors first, then warnings, passes counted.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use rackwright_proto::facts::Facts;
 use rackwright_proto::fault::Fault;
 use rackwright_proto::finding::{Finding, Severity};
 use rackwright_proto::name::NodeName;
@@ -52,6 +54,8 @@ struct Body<'a> {
     looked: &'a Looked,
     counts: Counts,
     findings: &'a [Finding],
+    /// What the findings were made of, by node.
+    facts: &'a BTreeMap<String, &'a Facts>,
 }
 
 /// All findings for people: what is wrong, what may bite, what passed.
@@ -82,12 +86,17 @@ pub fn text(out: &mut impl Write, findings: &[Finding], looked: &Looked, view: V
     )
 }
 
-/// The same for programs: `{"format", "kind": "check", "nodes", "notReached", "counts", "findings"}`, findings in
-/// their order, not merged.
-pub fn json_text(out: &mut impl Write, findings: &[Finding], looked: &Looked) -> io::Result<()> {
+/// The same for programs: `{"format", "kind": "check", "nodes", "notReached", "counts", "findings", "facts"}`,
+/// findings in their order, not merged.
+pub fn json_text(
+    out: &mut impl Write,
+    findings: &[Finding],
+    looked: &Looked,
+    facts: &BTreeMap<String, &Facts>,
+) -> io::Result<()> {
     let mut findings = findings.to_vec();
     sort(&mut findings);
-    json(out, "check", Body { looked, counts: counts(&findings), findings: &findings })
+    json(out, "check", Body { looked, counts: counts(&findings), findings: &findings, facts })
 }
 
 /// Counts of merged findings.

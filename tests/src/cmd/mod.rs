@@ -1,6 +1,7 @@
 //! The commands of `cargo lab`, one file each.
 
 mod agents;
+mod bench;
 mod demo;
 mod down;
 mod exec;
@@ -37,6 +38,7 @@ enum Command_ {
     Rackwright(rackwright::Rackwright),
     Demo(demo::Demo),
     Test(test::Test),
+    Bench(bench::Bench),
     Agents(agents::Agents),
 }
 
@@ -53,6 +55,7 @@ impl Lab {
             Command_::Rackwright(rackwright) => rackwright.run(),
             Command_::Demo(demo) => demo.run(),
             Command_::Test(test) => test.run(),
+            Command_::Bench(bench) => bench.run(),
             Command_::Agents(agents) => agents.run(),
         }
     }

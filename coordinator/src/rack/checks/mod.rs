@@ -3,6 +3,7 @@
 mod addresses;
 mod cluster;
 mod hosts;
+mod limits;
 mod nodes;
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ pub(super) fn check(rack: &Rack, places: &HashMap<String, Place>) -> Vec<Problem
     hosts::check(rack, &mut found);
     addresses::check(rack, &mut found);
     cluster::check(rack, &mut found);
+    limits::check(rack, &mut found);
     found.problems
 }
 

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::format::{MapOf, Of};
-use super::words::{HostAddress, LabelKey, LabelValue};
+use super::words::{HostAddress, LabelKey, LabelValue, Period};
 use hosts::{Hosts, NodeHosts};
 use kubernetes::Kubernetes;
 use network::{Network, NodeNetwork};
@@ -121,10 +121,13 @@ pub struct Limits {
     /// How many nodes are worked on at once.
     #[schemars(range(min = 1, max = 1024))]
     pub parallel: u16,
+    /// How long a node keeps a change that could cut it off, unless a new connection confirms it: 5s to 1h.
+    #[schemars(with = "Of<Period>")]
+    pub confirm: Period,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { parallel: 64 }
+        Self { parallel: 64, confirm: Period::seconds(60) }
     }
 }

@@ -146,6 +146,17 @@ fn waivers_cover_the_rack_or_some_nodes() {
 }
 
 #[test]
+fn a_confirmation_has_seconds_to_an_hour() {
+    for good in ["5s", "60s", "1h"] {
+        assert!(said(&with(&format!("limits: {{confirm: {good}}}"))).is_empty(), "{good}");
+    }
+    for bad in ["4s", "500ms", "61min", "2h"] {
+        let said = said(&with(&format!("limits: {{confirm: {bad}}}")));
+        assert_eq!(said, [format!("limits.confirm {bad} is no time to confirm a change in")]);
+    }
+}
+
+#[test]
 fn local_paths_start_at_the_rack_or_at_home() {
     let path = |text: &str| text.parse::<crate::rack::words::LocalPath>().unwrap();
     let home = Some(Path::new("/home/ops"));

@@ -1,0 +1,68 @@
+//! `cargo lab bench`: how fast it is, beside the same job as a script over ssh.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use rackwright_lab::bench::{self, Order, Results};
+use rackwright_lab::talk::{say, show};
+use rackwright_lab::{Doing, RackName, Result, agents, must, sweep};
+
+const BUILD_LIMIT: Duration = Duration::from_secs(3600);
+
+/// Measure rackwright beside the same job as one script over ssh
+#[derive(Args)]
+pub(crate) struct Bench {
+    /// Numbers of hosts, one rack after the other
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_values_t = [1, 8, 32, 64])]
+    hosts: Vec<usize>,
+    /// First applies per rack; each is followed by three without a change
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+    /// All numbers as JSON
+    #[arg(long)]
+    json: bool,
+    /// The rack's name; one of that name is taken down first
+    #[arg(long, default_value = "bench")]
+    name: RackName,
+}
+
+impl Bench {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let order = self.order()?;
+        sweep::down(&order.rack)?;
+        let mut heats = Vec::new();
+        for count in &order.hosts {
+            heats.push(bench::race(&order, *count)?);
+        }
+        let results = Results { heats, agent_bytes: order.agent_bytes };
+        if self.json {
+            let json = serde_json::to_string_pretty(&results).map_err(std::io::Error::from);
+            show(json.doing(|| "write the results".to_owned())?);
+        } else {
+            show(bench::text(&results).trim_end());
+        }
+        // A benchmark tells; what to make of a goal that was missed is for people.
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// With everything built as it is shipped.
+    fn order(&self) -> Result<Order> {
+        say("building rackwright and its agent as they are shipped (the first time takes minutes)");
+        let target = agents::checkout().join("target");
+        let mut cargo = agents::cargo();
+        cargo.args(["build", "--quiet", "--release", "--package", "rackwright", "--target-dir"]).arg(&target);
+        must(cargo, "build rackwright", BUILD_LIMIT)?;
+        agents::build(false)?;
+        let program = target.join("release/rackwright");
+        let agent = target.join(format!("release/agents/rackwright-agent-{}", std::env::consts::ARCH));
+        let agent_bytes = agent.metadata().doing(|| format!("look at {}", agent.display()))?.len();
+        Ok(Order {
+            rack: self.name.clone(),
+            hosts: self.hosts.clone(),
+            runs: usize::from(self.runs),
+            program,
+            agent_bytes,
+        })
+    }
+}
