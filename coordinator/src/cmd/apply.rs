@@ -23,7 +23,7 @@ use crate::survey::{About, NodeError, Surveyed};
 const LARGEST_PLAN: u64 = 256 * 1024 * 1024;
 
 /// Runs the command.
-pub async fn run(console: Console, args: ApplyArgs) -> Exit {
+pub async fn run(console: Console, mut args: ApplyArgs) -> Exit {
     let saved = match saved_plan(&args.common.rack) {
         Ok(saved) => saved,
         Err(why) => {
@@ -31,6 +31,10 @@ pub async fn run(console: Console, args: ApplyArgs) -> Exit {
             return Exit::Invalid;
         }
     };
+    if let (Some(plan), true) = (&saved, args.common.nodes.is_empty()) {
+        // Just that: nodes that the plan does not know take no part.
+        args.common.nodes = plan.nodes.iter().map(|n| n.node.clone()).collect();
+    }
     let path = saved.as_ref().map_or(args.common.rack.clone(), |plan| PathBuf::from(&plan.rack));
     match Context::load(console, &path, &args.common) {
         Ok(context) => apply(&context, saved, args.yes).await,
@@ -45,13 +49,7 @@ async fn apply(context: &Context, saved: Option<Plan>, yes: bool) -> Exit {
     let mut plan = plan::whole(context, &mut heard, false).await;
     if let Some(saved) = saved {
         match fitting(context, saved, &plan, &heard) {
-            Some(saved) => {
-                let unknown;
-                (heard, unknown) = known_to(&saved, heard);
-                outcomes.extend(unknown.iter().map(|s| not_in_plan(&context.command("plan -o FILE"), s)));
-                close(unknown).await;
-                plan.nodes = saved.nodes;
-            }
+            Some(saved) => plan.nodes = saved.nodes,
             None => {
                 close(heard).await;
                 return Exit::Refused;
@@ -242,17 +240,6 @@ fn fitting(context: &Context, saved: Plan, fresh: &Plan, heard: &[Surveyed]) -> 
     context.console.data(|out| report::plan::stale(out, &differences, context.console.paint));
     stale(format!("{} differ from what it was made from", count(differences.len())));
     None
-}
-
-/// Nodes that are in a saved plan, and those that were not reached when it was made.
-fn known_to(saved: &Plan, heard: Vec<Surveyed>) -> (Vec<Surveyed>, Vec<Surveyed>) {
-    heard.into_iter().partition(|s| saved.nodes.iter().any(|n| n.node == s.session.node))
-}
-
-fn not_in_plan(next: &str, surveyed: &Surveyed) -> NodeOutcome {
-    let fault = Fault::new(FaultKind::Stale, "apply the saved plan", "it has nothing for this node");
-    let fault = fault.next(format!("`{next}` makes one that has"));
-    NodeOutcome::idle(surveyed.session.node.clone(), NodeResult::Refused { fault })
 }
 
 fn count(nodes: usize) -> String {
