@@ -11,10 +11,11 @@ use rackwright_proto::plan::{NodePlan, Plan};
 
 use super::check::close;
 use super::push::{self, Following, Share};
-use super::{Context, blocked, plan, split};
+use super::{Context, blocked, plan, split, witness};
 use crate::cli::ApplyArgs;
 use crate::console::Console;
 use crate::exit::Exit;
+use crate::rack::Rack;
 use crate::report;
 use crate::report::apply::{NodeOutcome, NodeResult};
 use crate::survey::{About, NodeError, Surveyed};
@@ -68,7 +69,7 @@ pub async fn carry_out(
     yes: bool,
     command: &str,
 ) -> Exit {
-    let (shares, idle) = share_out(plan.nodes.clone(), heard);
+    let (shares, idle) = share_out(&context.loaded.rack, plan.nodes.clone(), heard);
     if blocked(&plan.findings) || !shares.is_empty() {
         talk(context, &plan);
     }
@@ -169,7 +170,8 @@ async fn wait_for(context: &Context, ours: Vec<Surveyed>) {
             let wanted = Some(run.clone());
             if session.ask(async |agent| agent.attach(wanted, 0).await).await.is_ok() {
                 let (node, target) = (session.node.clone(), session.target.clone());
-                let mut following = Following { context, target, node, run, plan: None, progress };
+                let mut following =
+                    Following { context, target, node, run, plan: None, witness: None, progress };
                 following.to_its_end(Some(session)).await;
             }
         }
@@ -194,13 +196,17 @@ fn not_reached((node, error): &(NodeName, NodeError)) -> NodeOutcome {
 }
 
 /// Pairs plans with their nodes; nodes without anything to do come second.
-fn share_out(plans: Vec<NodePlan>, heard: Vec<Surveyed>) -> (Vec<Share>, Vec<Surveyed>) {
+fn share_out(rack: &Rack, plans: Vec<NodePlan>, heard: Vec<Surveyed>) -> (Vec<Share>, Vec<Surveyed>) {
     let (mut shares, mut idle) = (Vec::new(), Vec::new());
+    let mut candidates = witness::candidates(rack, &heard);
     let mut plans: Vec<Option<NodePlan>> = plans.into_iter().map(Some).collect();
     for surveyed in heard {
         let of_node = |p: &&mut Option<NodePlan>| p.as_ref().is_some_and(|p| p.node == surveyed.session.node);
         match plans.iter_mut().find(of_node).and_then(Option::take) {
-            Some(plan) if !plan.is_empty() => shares.push(Share { surveyed, plan }),
+            Some(plan) if !plan.is_empty() => {
+                let candidates = candidates.remove(&plan.node).unwrap_or_default();
+                shares.push(Share { surveyed, plan, candidates });
+            }
             _ => idle.push(surveyed),
         }
     }
