@@ -22,7 +22,7 @@ const MAX_MANIFEST: u64 = 64 * 1024;
 /// The largest agent, in bytes.
 const MAX_AGENT: u64 = 64 * 1024 * 1024;
 /// Deliveries at once. The link is shared anyway; of each one some 300 KiB wait in memory for it.
-const DELIVERIES: usize = 3;
+const DELIVERIES: usize = 8;
 
 /// The agents that this coordinator brought along, one per machine.
 #[derive(Debug)]
