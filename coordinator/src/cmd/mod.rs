@@ -43,6 +43,9 @@ pub struct Context {
     pub parallel: usize,
     /// JSON on standard output.
     pub json: bool,
+    /// Held while a neighbour asks for a node: its question is heard by all, and another node that listens for it
+    /// would take the question for an answer.
+    pub asking: tokio::sync::Mutex<()>,
     only: Vec<NodeName>,
 }
 
@@ -62,7 +65,16 @@ impl Context {
         }
         let dialer = Dialer::new(ask::answers(&loaded, std::env::var_os("HOME").map(PathBuf::from)));
         let parallel = usize::from(common.parallel.unwrap_or(loaded.rack.limits().parallel));
-        Ok(Self { console, loaded, dialer, agents, parallel, json: common.json, only: common.nodes.clone() })
+        Ok(Self {
+            console,
+            loaded,
+            dialer,
+            agents,
+            parallel,
+            json: common.json,
+            asking: tokio::sync::Mutex::default(),
+            only: common.nodes.clone(),
+        })
     }
 
     /// A surveyor for the rack.

@@ -52,7 +52,10 @@ pub struct Share {
 /// Runs all plans, each on its node, all at once. `None` when the operator broke off: the runs go on.
 pub async fn all(context: &Context, run: &RunId, shares: Vec<Share>) -> Option<Vec<NodeOutcome>> {
     let progress = context.console.progress(shares.len());
-    let work = fleet::each(context.parallel, shares, |share| one(context, run, share, &progress));
+    let work = async {
+        let shares = fleet::each(context.parallel, shares, |share| with_witness(context, share)).await;
+        fleet::each(context.parallel, shares, |share| one(context, run, share, &progress)).await
+    };
     let outcomes = tokio::select! {
         outcomes = work => Some(outcomes),
         _ = tokio::signal::ctrl_c() => None,
@@ -61,14 +64,23 @@ pub async fn all(context: &Context, run: &RunId, shares: Vec<Share>) -> Option<V
     outcomes
 }
 
-async fn one(context: &Context, run: &RunId, share: Share, progress: &Progress) -> NodeOutcome {
-    let Share { surveyed: Surveyed { mut session, .. }, plan, candidates } = share;
+/// Chosen among those that hear the node, before any node is changed.
+async fn with_witness(context: &Context, mut share: Share) -> (Share, Option<Witness>) {
+    let candidates = std::mem::take(&mut share.candidates);
+    match &share.plan.confirm {
+        Some(_) => (share, Witness::find(context, candidates).await),
+        None => (share, None),
+    }
+}
+
+async fn one(
+    context: &Context,
+    run: &RunId,
+    (share, witness): (Share, Option<Witness>),
+    progress: &Progress,
+) -> NodeOutcome {
+    let Share { surveyed: Surveyed { mut session, .. }, plan, .. } = share;
     let (node, target) = (session.node.clone(), session.target.clone());
-    // Chosen before, among those that hear it before.
-    let witness = match &plan.confirm {
-        Some(_) => Witness::find(context, candidates).await,
-        None => None,
-    };
     let request = Run { id: run.clone(), operator: operator(), plan: plan.clone() };
     let session = match session.ask(async |agent| agent.run(request).await).await {
         Ok(_) => Some(session),
@@ -205,11 +217,19 @@ impl Following<'_> {
     async fn confirm_once(&mut self) -> Result<(), Fault> {
         let open = Session::open(&self.context.dialer, &self.context.agents, &self.target, &self.node);
         let mut session = open.await.map_err(|e| e.fault())?;
-        if let Some(witness) = &mut self.witness
-            && witness.hears().await == Some(false)
-        {
-            let cause = format!("{} asks for it and gets no answer any more", witness.node);
-            return Err(Fault::new(FaultKind::Host, "hear the node's ARP", cause));
+        if let Some(witness) = &mut self.witness {
+            let heard = {
+                let _turn = self.context.asking.lock().await;
+                witness.hears().await
+            };
+            let cause = match heard {
+                Some(true) => None,
+                Some(false) => Some(format!("{} asks for it and gets no answer any more", witness.node)),
+                None => Some(format!("{}, which heard it before, cannot be asked", witness.node)),
+            };
+            if let Some(cause) = cause {
+                return Err(Fault::new(FaultKind::Host, "hear the node's ARP", cause));
+            }
         }
         let run = self.run.clone();
         session.ask(async |agent| agent.confirm(run).await).await.map_err(|e| e.fault())?;
@@ -233,7 +253,9 @@ impl Following<'_> {
                 self.progress.say(&self.node, &format!("{} failed: {}", step.title(), fault.cause));
             }
             Record::AwaitingConfirm => {
-                self.progress.say(&self.node, "confirming over a new connection");
+                let and = self.witness.as_ref().map(|witness| format!(" and from {}", witness.node));
+                let text = format!("confirming over a new connection{}", and.unwrap_or_default());
+                self.progress.say(&self.node, &text);
             }
             Record::RolledBack { why, .. } => {
                 self.progress.say(&self.node, &format!("undid its risky steps: {why}"));

@@ -74,7 +74,11 @@ impl Witness {
             let open = Session::open(&context.dialer, &context.agents, &target, &node);
             let Ok(session) = open.await else { continue };
             let mut witness = Self { node, session, probe };
-            if witness.hears().await == Some(true) {
+            let heard = {
+                let _turn = context.asking.lock().await;
+                witness.hears().await
+            };
+            if heard == Some(true) {
                 return Some(witness);
             }
             witness.session.close().await;

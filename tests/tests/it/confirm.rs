@@ -187,6 +187,23 @@ fn an_unconfirmed_change_does_not_survive_a_boot() {
     }
 }
 
+/// Nothing is forgotten here: the operator still knows the way to both, and only a neighbour notices.
+#[test]
+fn a_neighbour_bears_witness_against_a_node_that_went_deaf() {
+    need_lab!();
+    let lab = Lab::up(Spec::test(2)).unwrap();
+    let sysctls = format!("sysctls: {{{DEAF}}}");
+    Rack::new(&lab).hosts(&sysctls).hosts(INSISTS).line(WITHIN).line("network: {probe: quick}").write();
+    let output = expect(&lab, &["apply", "--yes"], 1);
+    says(&output, "cannot confirm yet");
+    says(&output, "asks for it and gets no answer any more");
+    for host in [lab.host("cp1"), lab.host("w1")] {
+        until_finished(&host);
+        assert_eq!(live(&host, "arp_ignore"), "0", "{}{}", output.stdout, output.stderr);
+        assert!(!written(&host).contains("arp_ignore"));
+    }
+}
+
 #[test]
 fn a_gateway_that_answered_before_must_answer_after() {
     need_lab!();
