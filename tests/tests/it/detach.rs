@@ -9,7 +9,7 @@ use crate::operator::{
     until_finished,
 };
 
-const FILES: usize = 150;
+const FILES: usize = 300;
 
 fn lab(spec: Spec) -> Lab {
     let lab = Lab::up(spec).unwrap();

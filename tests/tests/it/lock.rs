@@ -7,7 +7,7 @@ use crate::operator::{
     Held, Rack, Working, arguments, coded, ends, expect, journals, rackwright, says, until_finished,
 };
 
-const FILES: usize = 150;
+const FILES: usize = 300;
 
 fn rack(lab: &Lab, text: &str) {
     Rack::new(lab).files(FILES, text).write();
