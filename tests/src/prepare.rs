@@ -2,13 +2,14 @@
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cgroup;
 use crate::defect::Defect;
 use crate::error::{Doing, Result};
 use crate::host::{Host, extent};
 use crate::keys;
+use crate::kube::{Parts, give_store};
 use crate::layout::{Layout, Station};
 use crate::netns::station_script;
 use crate::spec::{Kind, Login, Spec};
@@ -19,6 +20,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) spec: &'a Spec,
     pub(crate) layout: &'a Layout,
     pub(crate) base: &'a Path,
+    /// What hosts of a cluster have besides.
+    pub(crate) parts: Option<&'a Parts>,
     /// The operator's public key.
     pub(crate) authorized: &'a str,
 }
@@ -40,6 +43,9 @@ pub(crate) fn prepare(shared: &Shared<'_>, host: &Host, station: &Station) -> Re
         for edit in defect.edits() {
             tree.append(edit.path, edit.append)?;
         }
+    }
+    if let Some(parts) = shared.parts {
+        give_store(&parts.store, &host.dir.join("containerd"))?;
     }
     scripts(shared, host, station)
 }
@@ -85,12 +91,13 @@ fn scripts(shared: &Shared<'_>, host: &Host, station: &Station) -> Result<()> {
         "NAME='{}'\nID='{}'\nBASE='{}'\nHOST_GROUPS='{}'\n",
         host.name,
         host.id,
-        shared.base.display(),
+        lower_directories(shared),
         groups.join(" ")
     );
     let boot = match host.kind {
         Kind::Systemd => include_str!("systemd.sh"),
         Kind::Light => include_str!("light.sh"),
+        Kind::Kube(_) => include_str!("kube/boot.sh"),
     };
     for (file, text) in [
         ("host.env", environment.as_str()),
@@ -102,6 +109,12 @@ fn scripts(shared: &Shared<'_>, host: &Host, station: &Station) -> Result<()> {
         fs::write(&path, text).doing(|| format!("write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// The layers below a host's own, as overlayfs wants them: the uppermost first (overlayfs.rst).
+fn lower_directories(shared: &Shared<'_>) -> String {
+    let layers = shared.parts.iter().flat_map(|parts| &parts.layers).map(PathBuf::as_path);
+    layers.chain([shared.base]).map(|path| path.display().to_string()).collect::<Vec<_>>().join(":")
 }
 
 #[cfg(test)]

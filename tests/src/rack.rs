@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Doing, LabError, Result};
 use crate::host::Host;
+use crate::kube::Parts;
 use crate::layout::{Layout, lay_out};
 use crate::names::{RACKS, RackName, netns_path};
 use crate::prepare::{Shared, prepare};
@@ -36,6 +37,24 @@ struct State {
     ready: bool,
 }
 
+/// What hosts are made of.
+struct Trees {
+    base: PathBuf,
+    parts: Option<Parts>,
+}
+
+impl Trees {
+    fn ensure(kind: Kind) -> Result<Self> {
+        match kind {
+            Kind::Systemd | Kind::Light => Ok(Self { base: base::ensure()?, parts: None }),
+            Kind::Kube(release) => {
+                let parts = Parts::ensure(release)?;
+                Ok(Self { base: parts.base.clone(), parts: Some(parts) })
+            }
+        }
+    }
+}
+
 /// A rack that stands.
 #[derive(Debug)]
 pub struct Lab {
@@ -51,7 +70,7 @@ impl Lab {
     pub fn up(spec: Spec) -> Result<Self> {
         spec.validate()?;
         need::ensure()?;
-        let base = base::ensure()?;
+        let trees = Trees::ensure(spec.kind)?;
         let _lock = lock_cleared(&spec.name)?;
         let mut lab = Self { layout: lay_out(&spec), spec, owned: false };
         match read_state(&lab.spec.name) {
@@ -61,7 +80,7 @@ impl Lab {
                 let text = format!("rack `{name}` stands with another shape: `cargo lab down {name}` first");
                 return Err(LabError::Refused(text));
             }
-            None => lab.build(&base)?,
+            None => lab.build(&trees)?,
         }
         lab.owned = true;
         Ok(lab)
@@ -202,9 +221,9 @@ impl Lab {
         Ok(())
     }
 
-    fn build(&self, base: &Path) -> Result<()> {
+    fn build(&self, trees: &Trees) -> Result<()> {
         let started = Instant::now();
-        let made = self.build_steps(base);
+        let made = self.build_steps(trees);
         if made.is_err() {
             // The error already carries what the host said; a half rack is of no use to anybody.
             let _ = sweep::down(&self.spec.name);
@@ -218,25 +237,26 @@ impl Lab {
     }
 
     /// Racks of tests are quiet: their output would run into each other.
-    fn tells(&self) -> bool {
+    pub(crate) fn tells(&self) -> bool {
         self.spec.name.test_process().is_none()
     }
 
-    fn build_steps(&self, base: &Path) -> Result<()> {
+    fn build_steps(&self, trees: &Trees) -> Result<()> {
         limits::raise_for(self.layout.hosts.len())?;
-        self.write_state(base, false)?;
+        self.write_state(&trees.base, false)?;
         keys::generate(&self.identity(), &format!("operator of {}", self.spec.name))?;
         netns::run_script(&netns::rack_script(&self.layout), "make the rack's network")?;
-        self.prepare_all(base)?;
+        self.prepare_all(trees)?;
         self.write_operator_files()?;
         self.boot_all()?;
         self.set_password()?;
-        self.write_state(base, true)
+        self.write_state(&trees.base, true)
     }
 
-    fn prepare_all(&self, base: &Path) -> Result<()> {
+    fn prepare_all(&self, trees: &Trees) -> Result<()> {
         let authorized = keys::public(&self.identity())?;
-        let shared = Shared { spec: &self.spec, layout: &self.layout, base, authorized: &authorized };
+        let (base, parts) = (&trees.base, trees.parts.as_ref());
+        let shared = Shared { spec: &self.spec, layout: &self.layout, base, parts, authorized: &authorized };
         let pairs: Vec<_> = self.hosts().into_iter().zip(&self.layout.hosts).collect();
         each(&pairs, BOOTS_AT_A_TIME, |(host, (_, station))| prepare(&shared, host, station))
             .into_iter()
@@ -324,7 +344,7 @@ fn boot(hosts: &[Host], tell: bool) -> Result<()> {
         let started = Instant::now();
         let result = host.boot();
         failed.fetch_or(result.is_err(), Ordering::Relaxed);
-        if result.is_ok() && tell && host.kind == Kind::Systemd {
+        if result.is_ok() && tell && host.kind != Kind::Light {
             say(format_args!(
                 "{} is up ({}, {:.1} s)",
                 host.name,

@@ -1,0 +1,76 @@
+//! The lab's real cluster: what the tests of the cluster's side stand on.
+
+use std::time::Duration;
+
+use rackwright_lab::{Cluster, Release, Spec, await_until, need_lab};
+
+use crate::lab::killed_when;
+use crate::traces;
+
+/// A web server on every node that says the node's name, and a Service in front of it.
+const WEB: &str = include_str!("cluster/web.yaml");
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn up(nodes: usize) -> Cluster {
+    Cluster::up(Spec::test(nodes).kube(Release::V1_37)).unwrap()
+}
+
+fn kube(cluster: &Cluster, arguments: &[&str]) -> String {
+    cluster.kube(arguments, None).unwrap().text().to_owned()
+}
+
+/// Asks the Service from a host until every node's endpoint has answered.
+fn assert_all_answer(cluster: &Cluster, from: &str) {
+    let address = kube(cluster, &["get", "service", "web", "--output=jsonpath={.spec.clusterIP}"]);
+    let host = cluster.lab().host(from);
+    for node in cluster.lab().hosts() {
+        await_until(&format!("the Service answers from {}", node.name()), LIMIT, || {
+            let answer = host.sh(&format!("busybox wget -T 5 -q -O - http://{address}/")).unwrap();
+            if answer.text() == node.name() { Ok(()) } else { Err(answer.stdout + &answer.stderr) }
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+#[ignore = "long: builds Kubernetes"]
+fn a_cluster_is_real_and_leaves_nothing() {
+    need_lab!();
+    let cluster = up(2);
+    let rack = cluster.lab().spec().name.clone();
+    let ready = "--output=jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}";
+    assert_eq!(kube(&cluster, &["get", "nodes", ready]), "True True");
+    assert!(kube(&cluster, &["version"]).contains("Server Version: v1.37.2"));
+
+    for (name, address) in
+        [("kubernetes.default.svc.cluster.local", "10.96.0.1"), ("operator.lab.test", "192.0.2.1")]
+    {
+        let answer =
+            cluster.lab().host("w1").read(&format!("busybox nslookup -type=a {name} 10.96.0.10")).unwrap();
+        assert!(answer.contains(address), "{answer}");
+    }
+
+    cluster.kube(&["apply", "-f", "-"], Some(WEB)).unwrap();
+    kube(&cluster, &["rollout", "status", "daemonset/web", "--timeout=120s"]);
+    for host in ["cp1", "w1"] {
+        assert_all_answer(&cluster, host);
+    }
+
+    // Dead in mid-life and booted again, the node is ready with all its pods.
+    cluster.lab().host("w1").kill().unwrap();
+    cluster.lab().host("w1").boot().unwrap();
+    assert_all_answer(&cluster, "cp1");
+
+    cluster.down().unwrap();
+    traces::assert_none(&rack);
+}
+
+#[test]
+#[ignore = "long: builds Kubernetes"]
+fn a_lab_killed_while_the_control_plane_starts_leaves_nothing() {
+    need_lab!();
+    let manifest = "hosts/cp1/upper/etc/kubernetes/manifests/kube-scheduler.yaml";
+    killed_when(&["cluster", "up", "--nodes", "1"], "the control plane starts", |rack| {
+        rack.dir().join(manifest).exists()
+    });
+}
