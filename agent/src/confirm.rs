@@ -158,7 +158,7 @@ async fn under_arms(
 }
 
 async fn answered(probes: &[Probe]) -> BTreeSet<(IfName, IpAddr)> {
-    let probed = crate::l2::probe(probes).await;
+    let probed = crate::l2::reach(probes).await;
     let answers = probed.iter().flat_map(|p| p.answers.iter().map(|a| (p.link.clone(), a.ip)));
     answers.collect()
 }

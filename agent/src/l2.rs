@@ -25,10 +25,28 @@ const NAP: Duration = Duration::from_millis(200);
 /// says why in [`Probed::trouble`]. Sends at most 1000 frames a second in all, and ends by itself: after the
 /// patience of its most patient probe, plus the time that its frames take at that rate.
 pub async fn probe(probes: &[Probe]) -> Vec<Probed> {
+    ask(probes, After::Grace).await
+}
+
+/// The same where only the first answer of each neighbour counts: ends as soon as all have answered.
+pub async fn reach(probes: &[Probe]) -> Vec<Probed> {
+    ask(probes, After::Nothing).await
+}
+
+/// What to wait for when every neighbour that was asked as ourselves has answered.
+#[derive(Clone, Copy, PartialEq)]
+enum After {
+    /// Whether somebody else answers for one of them too.
+    Grace,
+    /// Nothing.
+    Nothing,
+}
+
+async fn ask(probes: &[Probe], after: After) -> Vec<Probed> {
     let wanted = probes.to_vec();
     let gone = StopOnDrop(Arc::new(AtomicBool::new(false)));
     let stop = Arc::clone(&gone.0);
-    let asked = tokio::task::spawn_blocking(move || probe_all(&wanted, &stop)).await;
+    let asked = tokio::task::spawn_blocking(move || probe_all(&wanted, after, &stop)).await;
     asked.unwrap_or_else(|error| probes.iter().map(|p| refused(p, format!("probe: {error}"))).collect())
 }
 
@@ -45,25 +63,28 @@ fn refused(probe: &Probe, why: String) -> Probed {
     Probed { link: probe.link.clone(), answers: Vec::new(), asked: 0, trouble: Some(why) }
 }
 
-fn probe_all(probes: &[Probe], stop: &AtomicBool) -> Vec<Probed> {
+fn probe_all(probes: &[Probe], after: After, stop: &AtomicBool) -> Vec<Probed> {
     let cards = match Cards::look() {
         Ok(cards) => cards,
         Err(error) => return probes.iter().map(|p| refused(p, format!("list the links: {error}"))).collect(),
     };
     let (taken, left) = probes.split_at(probes.len().min(MOST_PROBES));
     let mut surveys: Vec<_> = taken.iter().map(|probe| Survey::open(probe, &cards)).collect();
-    schedule(taken, &mut surveys);
+    schedule(taken, after, &mut surveys);
     run(&mut surveys, stop);
     let over = left.iter().map(|p| refused(p, format!("only {MOST_PROBES} probes are made at once")));
     surveys.into_iter().map(Survey::finish).chain(over).collect()
 }
 
 /// Interleaves the frames of all surveys, so that together they keep to the rate.
-fn schedule(probes: &[Probe], surveys: &mut [Survey]) {
+fn schedule(probes: &[Probe], after: After, surveys: &mut [Survey]) {
     let total = surveys.iter().map(Survey::count).sum();
     let mut before = 0;
     for (probe, survey) in probes.iter().zip(surveys) {
-        let timing = Timing::of(probe.patience, probe.as_ourselves);
+        let mut timing = Timing::of(probe.patience, probe.as_ourselves);
+        if after == After::Nothing {
+            timing.grace = Duration::ZERO;
+        }
         survey.plan(timing, before, total);
         before += survey.count();
     }

@@ -14,6 +14,9 @@ use rackwright_proto::wire::BUILD;
 /// Bad usage, or a coordinator that broke the protocol.
 const USAGE: u8 = 2;
 
+/// Bytes of standard input to read at once; most frames are shorter.
+const INPUT: usize = 64 * 1024;
+
 const HELP: &str = "usage: rackwright-agent COMMAND
   session             talk with a coordinator over stdin and stdout
   run ID              execute the run whose plan is on disk
@@ -45,7 +48,9 @@ async fn command(args: &[String]) -> Outcome {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
         ["session"] => {
-            session::serve(&host, tokio::io::stdin(), tokio::io::stdout()).await?;
+            // Each read of it goes through a thread: few large ones.
+            let input = tokio::io::BufReader::with_capacity(INPUT, tokio::io::stdin());
+            session::serve(&host, input, tokio::io::stdout()).await?;
             Ok(ExitCode::SUCCESS)
         }
         ["run", id] => {

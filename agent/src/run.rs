@@ -1,6 +1,6 @@
 //! One run, from the lock to the ledger, detached from whoever asked for it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rackwright_proto::event::{Event, Record, RunResult};
 use rackwright_proto::name::RunId;
@@ -20,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a watchdog waits for a live run, which undoes its steps itself, each within its own deadline.
 const WATCHDOG_PATIENCE: Duration = Duration::from_secs(300);
 
-/// How long after the deadline a live run is left to undo its steps itself.
-const WATCHDOG_GRACE_MS: u64 = 1500;
+/// How long after the deadline of its risky steps a live run may take to undo them itself.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Why a run could not be carried out to its end. Failed steps are no such reason: they are in its journal.
 #[derive(Debug, thiserror::Error)]
@@ -137,17 +137,29 @@ fn remove_debris(host: &Host, events: &[Event]) {
 /// Undoes the risky steps of a run that is neither confirmed nor alive when its time is up.
 pub async fn watchdog(host: &Host, id: &RunId) -> Result<(), ExecuteError> {
     let dir = RunDir::of(host, id);
-    let watch = Watch::on(&[&host.path(dir.inside(""))]);
-    let mut watch = watch.map_err(|source| RunError::Fs { run: id.clone(), source })?;
-    // It ends as soon as nothing is left to watch, not only when the time is up.
-    while let confirm::Stage::Open { until_ms, .. } = confirm::stage(&dir.events()?) {
-        let left = (until_ms + WATCHDOG_GRACE_MS).saturating_sub(now_ms());
-        if left == 0 {
-            return undo_if_dead(host, &dir).await;
-        }
-        watch.changed(Duration::from_millis(left)).await;
+    let confirm::Stage::Open { until_ms, .. } = confirm::stage(&dir.events()?) else { return Ok(()) };
+    let left = Duration::from_millis(until_ms.saturating_sub(now_ms()));
+    if !left.is_zero() && settles_within(host, &dir, left + GRACE).await? {
+        return Ok(());
     }
-    Ok(())
+    undo_if_dead(host, &dir).await
+}
+
+/// Whether the risky steps of a run are settled within this time: then nobody needs a watchdog, and where there
+/// is no systemd to call it off, it would only linger.
+async fn settles_within(host: &Host, dir: &RunDir, limit: Duration) -> Result<bool, RunError> {
+    // Not by the host's clock, which somebody may set meanwhile.
+    let deadline = Instant::now() + limit;
+    let mut watch = Watch::on(&[&host.path(dir.inside(""))]).ok();
+    while confirm::stage(&dir.events()?) != confirm::Stage::Settled {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match &mut watch {
+            _ if left.is_zero() => return Ok(false),
+            Some(watch) => watch.changed(left).await,
+            None => tokio::time::sleep(left).await,
+        }
+    }
+    Ok(true)
 }
 
 async fn undo_if_dead(host: &Host, dir: &RunDir) -> Result<(), ExecuteError> {

@@ -13,11 +13,22 @@ use crate::ssh::{Ask, Question, Secret};
 /// The longest secret that is read from a file, in bytes.
 const LONGEST: u64 = 4096;
 
-/// Who answers what, for a whole rack. Each node has its own source of sudo's password; a person at the terminal
-/// is asked once for all nodes of one user.
+/// Where answers come from, for a whole rack.
+struct Answers {
+    /// By node.
+    sudo: HashMap<String, SecretSource>,
+    /// By key file.
+    keys: HashMap<PathBuf, SecretSource>,
+    folder: PathBuf,
+    home: Option<PathBuf>,
+    /// What was asked for already, by source and prompt: nodes that share both share the answer. Held while a
+    /// person is asked, so that two questions never mix on the terminal.
+    given: Mutex<HashMap<(SecretSource, String), Option<Secret>>>,
+}
+
+/// Who answers what, for a whole rack.
 pub fn answers(loaded: &Loaded, home: Option<PathBuf>) -> Ask {
-    let mut sudo = HashMap::new();
-    let mut keys = HashMap::new();
+    let (mut sudo, mut keys) = (HashMap::new(), HashMap::new());
     for node in loaded.rack.nodes() {
         if let Some(source) = &node.ssh.become_password {
             sudo.insert(node.name.to_string(), source.clone());
@@ -28,32 +39,38 @@ pub fn answers(loaded: &Loaded, home: Option<PathBuf>) -> Ask {
             }
         }
     }
-    let folder = loaded.folder.clone();
-    let typed = Mutex::new(HashMap::new());
-    Arc::new(move |question| {
-        let (source, prompt) = match question {
-            Question::Sudo { node, user } => {
-                (sudo.get(node), format!("Password of {user} for sudo on the nodes: "))
-            }
-            Question::Passphrase(path) => (keys.get(path), format!("Passphrase of {}: ", path.display())),
-        };
-        match source.unwrap_or(&SecretSource::Prompt) {
-            SecretSource::Prompt => {
-                // Locked while a person types: the other nodes wait for the same answer.
-                let mut typed = typed.lock().unwrap_or_else(PoisonError::into_inner);
-                typed.entry(prompt.clone()).or_insert_with(|| on_terminal(&prompt)).clone()
-            }
-            SecretSource::Env(name) => std::env::var(name.as_str()).ok().map(Secret::new),
-            SecretSource::File(path) => first_line(&path.resolve(&folder, home.as_deref())),
-        }
-    })
+    let answers = Answers { sudo, keys, folder: loaded.folder.clone(), home, given: Mutex::default() };
+    Arc::new(move |question| answers.to(question))
 }
 
-fn first_line(path: &Path) -> Option<Secret> {
-    let file = std::fs::File::open(path).ok()?;
-    let mut line = String::new();
-    std::io::BufReader::new(file.take(LONGEST)).read_line(&mut line).ok()?;
-    Some(Secret::new(line.trim_end_matches(['\n', '\r']).to_owned()))
+impl Answers {
+    fn to(&self, question: &Question) -> Option<Secret> {
+        let (source, prompt) = match question {
+            Question::Sudo { user, node } => {
+                (self.sudo.get(node), format!("Password of {user} for sudo on the nodes: "))
+            }
+            Question::Passphrase(path) => {
+                (self.keys.get(path), format!("Passphrase of {}: ", path.display()))
+            }
+        };
+        let source = source.unwrap_or(&SecretSource::Prompt);
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = given.entry((source.clone(), prompt.clone()));
+        asked.or_insert_with(|| answer(source, &prompt, &self.folder, self.home.as_deref())).clone()
+    }
+}
+
+fn answer(source: &SecretSource, prompt: &str, folder: &Path, home: Option<&Path>) -> Option<Secret> {
+    match source {
+        SecretSource::Prompt => on_terminal(prompt),
+        SecretSource::Env(name) => std::env::var(name.as_str()).ok().map(Secret::new),
+        SecretSource::File(path) => {
+            let file = std::fs::File::open(path.resolve(folder, home)).ok()?;
+            let mut line = String::new();
+            std::io::BufReader::new(file.take(LONGEST)).read_line(&mut line).ok()?;
+            Some(Secret::new(line.trim_end_matches(['\n', '\r']).to_owned()))
+        }
+    }
 }
 
 fn on_terminal(prompt: &str) -> Option<Secret> {

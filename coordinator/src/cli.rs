@@ -14,7 +14,7 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Say more on standard error; twice for the wire.
+    /// Say more: every step's reason, texts, and what passed; twice for the SSH library's log, too.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }
@@ -35,7 +35,7 @@ pub enum Command {
     Check(CheckArgs),
     /// Show what apply would change, and why
     Plan(PlanArgs),
-    /// Prepare all nodes: show the plan, ask, apply, verify
+    /// Prepare all nodes: show the plan, ask, apply, verify; RACK may be a plan that `plan -o` saved
     Apply(ApplyArgs),
     /// Tell what is in effect on the nodes, and what drifted since
     Status(CommonArgs),

@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write};
 
+pub use rackwright_proto::fault::chain;
+
 use crate::report::paint::Paint;
 use crate::report::progress::Progress;
 
@@ -58,16 +60,4 @@ impl Console {
         io::stdin().lock().read_line(&mut answer).ok()?;
         Some(matches!(answer.trim(), "y" | "Y" | "yes"))
     }
-}
-
-/// An error and all that lies under it, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut below = error.source();
-    while let Some(cause) = below {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        below = cause.source();
-    }
-    text
 }

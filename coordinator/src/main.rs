@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
-    let level = ["warn", "rackwright=info,warn", "rackwright=debug,info"][usize::from(cli.verbose.min(2))];
+    let level = ["warn", "info", "russh=debug,info"][usize::from(cli.verbose.min(2))];
     let filter = EnvFilter::try_from_env("RACKWRIGHT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     let console = Console::new(cli.verbose);

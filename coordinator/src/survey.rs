@@ -243,11 +243,25 @@ async fn observe(
     depth: Depth,
 ) -> Result<(Facts, Reading), NodeError> {
     let asked = Instant::now();
-    let facts = session.ask(async |agent| agent.observe(steps, depth).await).await?;
+    let observed = session.ask(async |agent| agent.observe(steps, depth).await).await;
+    let facts = observed.map_err(|error| not_as_root(error, session.basics()))?;
     let round_trip_ms = millis(asked.elapsed());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let (node, host_ms) = (session.node.clone(), facts.clock.unix_ms);
     Ok((facts, Reading { node, host_ms, here_ms: millis(now), round_trip_ms }))
+}
+
+/// Most of what a user may not read only root may: the way out is the same.
+fn not_as_root(error: NodeError, basics: &Basics) -> NodeError {
+    match error {
+        NodeError::Agent { said, source: AgentError::Fault(fault) }
+            if basics.euid != 0 && fault.next.is_empty() =>
+        {
+            let fault = fault.next("set `ssh.become: sudo` in the rack, or log in as root");
+            NodeError::Agent { said, source: fault.into() }
+        }
+        error => error,
+    }
 }
 
 /// Makes probes on many nodes at once. A node that fails answers nothing.

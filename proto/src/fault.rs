@@ -1,5 +1,7 @@
 //! What went wrong, in the three parts that an operator needs.
 
+use std::error::Error;
+
 use serde::{Deserialize, Serialize};
 
 /// What the reader of a fault may do next.
@@ -49,4 +51,16 @@ impl Fault {
         self.next = next.into();
         self
     }
+}
+
+/// An error and its sources in one line, outermost first.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
 }

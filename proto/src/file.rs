@@ -155,7 +155,7 @@ impl FileStep {
         match &self.want {
             FileWant::Content { .. } => format!("write {}", self.path),
             FileWant::Kept { .. } => format!("restore {}", self.path),
-            FileWant::Link { target } => format!("link {} to {target}", self.path),
+            FileWant::Link { .. } => format!("link {}", self.path),
             FileWant::Absent => format!("remove {}", self.path),
         }
     }

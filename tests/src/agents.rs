@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use rackwright_proto::file::sha256_hex;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::base::CACHE;
 use crate::error::{Doing, LabError, Result};
@@ -123,7 +123,7 @@ fn install(directory: &Path, agents: &[(Architecture, Vec<u8>)]) -> Result<()> {
     for (architecture, bytes) in agents {
         let file = format!("rackwright-agent-{}", architecture.name);
         replace(&directory.join(&file), bytes, 0o755)?;
-        manifest.insert(architecture.name, Agent { file, sha256: hex(bytes), size: bytes.len() });
+        manifest.insert(architecture.name, Agent { file, sha256: sha256_hex(bytes), size: bytes.len() });
     }
     let text =
         serde_json::to_vec_pretty(&manifest).map_err(std::io::Error::from).doing(|| "write it".to_owned())?;
@@ -171,10 +171,6 @@ fn program_headers(elf: &[u8]) -> Vec<u32> {
 
 fn number<const WIDTH: usize>(bytes: &[u8], at: usize) -> Option<[u8; WIDTH]> {
     bytes.get(at..at.checked_add(WIDTH)?)?.try_into().ok()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub enum LabError {
 /// The lab's result.
 pub type Result<T> = std::result::Result<T, LabError>;
 
+pub use rackwright_proto::fault::chain;
+
 /// Says what was being done when an operation of the machine failed.
 pub trait Doing<T> {
     /// Wraps the error; `what` completes the sentence "cannot …".
@@ -55,16 +57,4 @@ impl<T, E: Into<io::Error>> Doing<T> for std::result::Result<T, E> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T> {
         self.map_err(|source| LabError::Io { doing: what(), source: source.into() })
     }
-}
-
-/// The error and its causes on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

@@ -22,6 +22,15 @@ const TOOLS: &[Tool] = &[
     ("ssh-keygen", "openssh-client"),
 ];
 
+/// What tests need besides the hosts: servers and programs that the system's own answers come from.
+const FOR_TESTS: &[Tool] = &[
+    ("sshd", "openssh-server"),
+    ("ssh-agent", "openssh-client"),
+    ("arping", "iputils-arping"),
+    ("ip", "iproute2"),
+    ("unshare", "util-linux"),
+];
+
 const INSTALL_LIMIT: Duration = Duration::from_secs(600);
 
 /// Why the lab cannot run on this machine.
@@ -54,6 +63,22 @@ pub fn ensure() -> Result<()> {
         ))),
         Some(Lack::Packages(packages)) => install(&packages),
     }
+}
+
+/// Sees to it that the tests' own programs are there. Who is not root is only told what will fail.
+pub fn ensure_for_tests() -> Result<()> {
+    let missing = missing_packages(FOR_TESTS);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if nix::unistd::geteuid().is_root() {
+        return install(&missing);
+    }
+    say(format_args!(
+        "missing: {}; as another user than root nothing is installed, and tests that need it fail",
+        missing.join(" ")
+    ));
+    Ok(())
 }
 
 /// Installs from apt, telling so first.

@@ -66,7 +66,7 @@ pub async fn carry_out(
 ) -> Exit {
     let (shares, idle) = share_out(plan.nodes.clone(), heard);
     if blocked(&plan.findings) || !shares.is_empty() {
-        talk(context, &plan, command);
+        talk(context, &plan);
     }
     if blocked(&plan.findings) {
         close(shares.into_iter().map(|s| s.surveyed).chain(idle).collect()).await;
@@ -101,10 +101,10 @@ pub async fn carry_out(
 }
 
 /// The plan for the operator to read: on standard error when standard output is for a machine.
-fn talk(context: &Context, plan: &Plan, command: &str) {
+fn talk(context: &Context, plan: &Plan) {
     let mut text = Vec::new();
     // Writing into memory does not fail.
-    let _ = report::plan::text(&mut text, plan, &context.command(command), context.view());
+    let _ = report::plan::text(&mut text, plan, None, context.view());
     if context.json {
         context.console.say(String::from_utf8_lossy(&text));
     } else {

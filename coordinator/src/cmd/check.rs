@@ -10,6 +10,7 @@ use crate::exit::Exit;
 use crate::judge::{self, Probes};
 use crate::rack::Rack;
 use crate::report;
+use crate::report::check::{Looked, NotReached};
 use crate::survey::{self, About, Surveyed};
 use crate::{plan, scene};
 
@@ -27,10 +28,12 @@ pub async fn run(console: Console, args: CheckArgs) -> Exit {
     let found = judge::settle(&context.loaded.rack, found, context.asked(&heard));
     context.say_lost(&lost);
     let facts = heard.iter().map(|s| (s.session.node.to_string(), &s.facts)).collect();
+    let not_reached = lost.iter().map(|(node, e)| NotReached { node: node.clone(), fault: e.fault() });
+    let looked = Looked { nodes: heard.len(), not_reached: not_reached.collect() };
     let view = report::plan::View { verbose: context.view().verbose || args.all, ..context.view() };
     console.data(|out| match context.json {
-        true => report::check::json_text(out, &found, &facts),
-        false => report::check::text(out, &found, heard.len(), view),
+        true => report::check::json_text(out, &found, &looked, &facts),
+        false => report::check::text(out, &found, &looked, view),
     });
     close(heard).await;
     if blocked(&found) {

@@ -55,8 +55,7 @@ impl Context {
         })?;
         for name in &common.nodes {
             if loaded.rack.node(name.as_str()).is_none() {
-                console.say(format_args!("error: {} has no node `{name}`", loaded.name));
-                return Err(Exit::Invalid);
+                return Err(no_such_node(console, &loaded, name.as_str()));
             }
         }
         let dialer = Dialer::new(ask::answers(&loaded, std::env::var_os("HOME").map(PathBuf::from)));
@@ -127,9 +126,26 @@ pub fn load_rack(console: Console, path: &Path) -> Result<Loaded, Exit> {
         }
         Err(error) => {
             console.error(&error);
+            if let rack::RackErrors::Unreadable { source, .. } = &error
+                && source.kind() == std::io::ErrorKind::NotFound
+            {
+                let shown = path.display();
+                console.say(format_args!("  `rackwright init --node NAME=ADDRESS -o {shown}` writes one"));
+            }
             Err(Exit::Invalid)
         }
     }
+}
+
+/// Tells that the rack has no node of that name, and which it likely is.
+pub fn no_such_node(console: Console, loaded: &Loaded, name: &str) -> Exit {
+    let names: Vec<&str> = loaded.rack.nodes().map(|n| n.name.as_str()).collect();
+    console.say(format_args!("error: {} has no node `{name}`", loaded.name));
+    match rack::closest(name, &names) {
+        Some(near) => console.say(format_args!("  did you mean `{near}`?")),
+        None => console.say(format_args!("  {}", rack::nodes_of(&loaded.rack))),
+    }
+    Exit::Invalid
 }
 
 /// Nodes that were heard from, and those that were not.

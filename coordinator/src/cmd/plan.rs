@@ -119,7 +119,7 @@ fn gateways(surveyed: &Surveyed) -> Vec<Probe> {
 pub fn show(context: &Context, plan: &Plan, next: &str) {
     context.console.data(|out| match context.json {
         true => out.write_all(&bytes(plan)),
-        false => report::plan::text(out, plan, next, context.view()),
+        false => report::plan::text(out, plan, Some(next), context.view()),
     });
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use russh::keys::{HashAlg, PublicKey};
 
-use super::load_rack;
+use super::{load_rack, no_such_node};
 use crate::ask;
 use crate::cli::TrustArgs;
 use crate::console::Console;
@@ -24,10 +24,7 @@ pub async fn run(console: Console, args: TrustArgs) -> Exit {
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let target = match target(&loaded, &args.node, home.clone()).await {
         Ok(Some(target)) => target,
-        Ok(None) => {
-            console.say(format_args!("error: {} has no node or jump host `{}`", loaded.name, args.node));
-            return Exit::Invalid;
-        }
+        Ok(None) => return no_such_node(console, &loaded, &args.node),
         Err(error) => {
             console.error(&error);
             return Exit::Invalid;

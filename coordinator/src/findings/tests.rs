@@ -19,7 +19,8 @@ fn name(text: &str) -> NodeName {
 
 fn golden(findings: &[Finding]) -> String {
     let mut text = Vec::new();
-    crate::report::check::text(&mut text, findings, 2, crate::report::plan::View::default()).unwrap();
+    let looked = crate::report::check::Looked { nodes: 2, ..Default::default() };
+    crate::report::check::text(&mut text, findings, &looked, crate::report::plan::View::default()).unwrap();
     String::from_utf8(text).unwrap()
 }
 

@@ -145,6 +145,7 @@ fn merged_sysctls(wanted: &Wanted) -> Result<Vec<Because<SysctlStep>>, Conflicts
     if !conflicts.is_empty() {
         return Err(Conflicts(conflicts));
     }
+    name_what_follows(&mut wishes);
     let step = |(key, values): (SysctlKey, BTreeMap<String, BTreeSet<String>>)| {
         let (value, whys) = values.into_iter().next()?;
         let after_module = after_module(&key);
@@ -153,6 +154,19 @@ fn merged_sysctls(wanted: &Wanted) -> Result<Vec<Because<SysctlStep>>, Conflicts
     let mut steps: Vec<_> = wishes.into_iter().filter_map(step).collect();
     steps.sort_by_cached_key(|s| (forwarding_first(&s.what.key), s.what.key.clone()));
     Ok(steps)
+}
+
+/// Switching forwarding on makes the kernel ignore ICMP redirects, and switching it off makes it heed them again
+/// (`inet_forward_change` of Linux). As a step of its own, what was there before is on record, and an undo brings
+/// it back: a host that ignored them before must not start to heed them.
+fn name_what_follows(wishes: &mut BTreeMap<SysctlKey, BTreeMap<String, BTreeSet<String>>>) {
+    let switch = wishes.get(&sysctl_key("net.ipv4.ip_forward"));
+    if switch.is_some_and(|values| values.contains_key("1")) {
+        let follower = wishes.entry(sysctl_key("net.ipv4.conf.all.accept_redirects")).or_default();
+        if follower.is_empty() {
+            follower.insert("0".to_owned(), BTreeSet::from(["net.ipv4.ip_forward brings it".to_owned()]));
+        }
+    }
 }
 
 fn sysctl_conflicts(wishes: &BTreeMap<SysctlKey, BTreeMap<String, BTreeSet<String>>>) -> Vec<Conflict> {

@@ -26,10 +26,12 @@ use std::path::{Path, PathBuf};
 
 use rackwright_proto::finding::Severity;
 
+pub use checks::nodes_of;
 pub use diagnostic::Diagnostic;
 use diagnostic::{Lines, Place};
 pub use node::{IPVS_WITHOUT_STRICT_ARP, Node, Rack};
 use structure::{Outcome, Problem};
+pub use suggest::closest;
 
 /// The largest rack that is read, in bytes.
 pub const LARGEST: u64 = 4 * 1024 * 1024;
@@ -63,7 +65,7 @@ impl Loaded {
 #[derive(Debug, thiserror::Error)]
 pub enum RackErrors {
     /// The file cannot be read.
-    #[error("reading the rack {}; `rackwright init` writes one to begin with", path.display())]
+    #[error("read the rack {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

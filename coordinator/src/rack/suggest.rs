@@ -18,7 +18,7 @@ fn bare(text: &str) -> String {
 }
 
 /// The candidate that `text` is a slip of, if one is near.
-pub(super) fn closest<'c>(text: &str, candidates: &[&'c str]) -> Option<&'c str> {
+pub fn closest<'c>(text: &str, candidates: &[&'c str]) -> Option<&'c str> {
     let text = bare(&text.chars().take(64).collect::<String>());
     let distance = |candidate: &str| strsim::damerau_levenshtein(&text, &bare(candidate));
     let (best, candidate) = candidates.iter().map(|c| (distance(c), *c)).min_by_key(|(d, _)| *d)?;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use rackwright_proto::facts::Facts;
+use rackwright_proto::fault::Fault;
 use rackwright_proto::finding::{Finding, Severity};
+use rackwright_proto::name::NodeName;
 use serde::Serialize;
 
 use super::nodes::few_words;
@@ -26,10 +28,30 @@ pub struct Counts {
     pub passed: usize,
 }
 
+/// Which nodes were looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Looked {
+    /// How many were.
+    pub nodes: usize,
+    /// Those that were not: nothing is said about them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_reached: Vec<NotReached>,
+}
+
+/// A node that could not be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotReached {
+    /// The node.
+    pub node: NodeName,
+    /// Why.
+    pub fault: Fault,
+}
+
 #[derive(Serialize)]
 struct Body<'a> {
-    /// Nodes that were looked at.
-    nodes: usize,
+    #[serde(flatten)]
+    looked: &'a Looked,
     counts: Counts,
     findings: &'a [Finding],
     /// What the findings were made of, by node.
@@ -37,7 +59,7 @@ struct Body<'a> {
 }
 
 /// All findings for people: what is wrong, what may bite, what passed.
-pub fn text(out: &mut impl Write, findings: &[Finding], nodes: usize, view: View) -> io::Result<()> {
+pub fn text(out: &mut impl Write, findings: &[Finding], looked: &Looked, view: View) -> io::Result<()> {
     problems(out, findings, view.paint)?;
     let all = ordered(findings);
     if view.verbose {
@@ -50,26 +72,31 @@ pub fn text(out: &mut impl Write, findings: &[Finding], nodes: usize, view: View
         writeln!(out)?;
     }
     let waived = if counts.waived > 0 { format!(", {} waived", counts.waived) } else { String::new() };
+    let lost = match looked.not_reached.len() {
+        0 => String::new(),
+        lost => format!(", {lost} not reached"),
+    };
     writeln!(
         out,
-        "{}: {}, {}{waived}, {} passed",
-        count(nodes, "node"),
+        "{}{lost}: {}, {}{waived}, {} passed",
+        count(looked.nodes, "node"),
         count(counts.errors, "error"),
         count(counts.warnings, "warning"),
         counts.passed
     )
 }
 
-/// The same for programs: `{"format", "kind": "check", "nodes", "counts", "findings", "facts"}`, findings in their order,
-/// not merged.
+/// The same for programs: `{"format", "kind": "check", "nodes", "notReached", "counts", "findings", "facts"}`,
+/// findings in their order, not merged.
 pub fn json_text(
     out: &mut impl Write,
     findings: &[Finding],
+    looked: &Looked,
     facts: &BTreeMap<String, &Facts>,
 ) -> io::Result<()> {
     let mut findings = findings.to_vec();
     sort(&mut findings);
-    json(out, "check", Body { nodes: facts.len(), counts: counts(&findings), findings: &findings, facts })
+    json(out, "check", Body { looked, counts: counts(&findings), findings: &findings, facts })
 }
 
 /// Counts of merged findings.

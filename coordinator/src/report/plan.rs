@@ -29,9 +29,10 @@ const TITLE_WIDTH: usize = 56;
 /// The same for what is there now.
 const FROM_WIDTH: usize = 36;
 
-/// The whole plan, its errors and warnings, and one line of summary. `next` is the command that carries it out.
+/// The whole plan, its errors and warnings, and one line of summary. `next` is the command that carries it out,
+/// where that is still to be typed.
 /// JSON has no writer of its own: `--json` is the plan itself, the same bytes that `plan -o` saves.
-pub fn text(out: &mut impl Write, plan: &Plan, next: &str, view: View) -> io::Result<()> {
+pub fn text(out: &mut impl Write, plan: &Plan, next: Option<&str>, view: View) -> io::Result<()> {
     for group in grouped(&plan.nodes, likeness) {
         node_group(out, &group, view)?;
     }
@@ -43,7 +44,8 @@ pub fn text(out: &mut impl Write, plan: &Plan, next: &str, view: View) -> io::Re
 }
 
 /// One line: how many changes on how many nodes, and what to type next.
-pub fn summary(plan: &Plan, next: &str) -> String {
+pub fn summary(plan: &Plan, next: Option<&str>) -> String {
+    let run = next.map(|next| format!(" Run `{next}`.")).unwrap_or_default();
     let changes: usize = plan.nodes.iter().map(|n| n.changes().count()).sum();
     let nodes = plan.nodes.iter().filter(|n| n.changes().next().is_some()).count();
     let records = plan.nodes.iter().any(|n| !n.is_empty());
@@ -51,10 +53,8 @@ pub fn summary(plan: &Plan, next: &str) -> String {
     match (blocked, changes, records) {
         (1.., _, _) => format!("{} in the way: mend or waive, then plan again.", count(blocked, "error")),
         (0, 0, false) => "Nothing to do.".to_owned(),
-        (0, 0, true) => format!("Nothing to change; what is already so will be recorded. Run `{next}`."),
-        (0, changes, _) => {
-            format!("{} on {}. Run `{next}`.", count(changes, "change"), count(nodes, "node"))
-        }
+        (0, 0, true) => format!("Nothing to change; what is already so will be recorded.{run}"),
+        (0, changes, _) => format!("{} on {}.{run}", count(changes, "change"), count(nodes, "node")),
     }
 }
 

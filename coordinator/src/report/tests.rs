@@ -104,7 +104,7 @@ fn rack_plan() -> Plan {
 
 #[test]
 fn sixty_four_nodes_are_a_screenful() {
-    let text = told(|out| plan::text(out, &rack_plan(), "rackwright apply", View::default()));
+    let text = told(|out| plan::text(out, &rack_plan(), Some("rackwright apply"), View::default()));
     assert!(text.lines().count() <= 24, "{text}");
     insta::assert_snapshot!(text);
 }
@@ -114,16 +114,16 @@ fn a_verbose_plan_tells_reasons_and_texts() {
     let mut rack = rack_plan();
     rack.nodes.drain(3..);
     let view = View { verbose: true, ..View::default() };
-    insta::assert_snapshot!(told(|out| plan::text(out, &rack, "rackwright apply", view)));
+    insta::assert_snapshot!(told(|out| plan::text(out, &rack, Some("rackwright apply"), view)));
 }
 
 #[test]
 fn a_plan_with_nothing_to_do_says_so() {
     let mut rack = rack_plan();
     rack.nodes.truncate(1);
-    assert_eq!(plan::summary(&rack, "rackwright apply"), "Nothing to do.");
+    assert_eq!(plan::summary(&rack, Some("rackwright apply")), "Nothing to do.");
     rack.nodes[0].steps.push(module("overlay", ModuleSeen::BuiltIn));
-    let summary = plan::summary(&rack, "rackwright apply");
+    let summary = plan::summary(&rack, Some("rackwright apply"));
     assert_eq!(summary, "Nothing to change; what is already so will be recorded. Run `rackwright apply`.");
 }
 
@@ -132,7 +132,7 @@ fn text_of_a_host_cannot_steer_the_terminal() {
     let step = file("/etc/motd", "x\n", there("\x1b]0;evil\x07\n"));
     let mut rack = rack_plan();
     rack.nodes = vec![node_plan("w1", vec![step])];
-    let text = told(|out| plan::text(out, &rack, "rackwright apply", View::default()));
+    let text = told(|out| plan::text(out, &rack, Some("rackwright apply"), View::default()));
     assert!(!text.contains('\x1b') && !text.contains('\x07'), "{text:?}");
 }
 
@@ -287,9 +287,15 @@ fn findings_as_json() {
         crate::findings::Check::new("not-root", &nodes, "", "the agent's user", "root")
             .error("user id 1000", "sudo"),
     ];
-    insta::assert_snapshot!(told(|out| check::json_text(out, &found, &std::collections::BTreeMap::new())));
+    let looked = check::Looked { nodes: 1, ..check::Looked::default() };
+    insta::assert_snapshot!(told(|out| check::json_text(
+        out,
+        &found,
+        &looked,
+        &std::collections::BTreeMap::new()
+    )));
     let view = View { verbose: true, ..View::default() };
-    insta::assert_snapshot!(told(|out| check::text(out, &found, 1, view)));
+    insta::assert_snapshot!(told(|out| check::text(out, &found, &looked, view)));
 }
 
 #[test]

@@ -1,30 +1,27 @@
 //! What the operator's SSH configuration says about a node: `ssh -G` answers, since no parser knows all of it.
 //!
-//! `ssh -G` costs 6 ms, so it runs once for all nodes, unless the configuration could tell hosts apart.
+//! `ssh -G` costs 6 ms, so it runs once for all nodes, unless the configuration could tell hosts apart, and not at
+//! all if the configuration plainly says nothing about how nodes are reached.
 //! What the rack says wins.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
-use super::known_hosts::matches_pattern;
+use super::scan::Scan;
 use super::target::{Deadlines, Endpoint, Pin, Privilege, Target};
 
 /// The deadline of `ssh -G`.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// The largest configuration file that is scanned, in bytes.
-const MAX_FILE: u64 = 1024 * 1024;
 /// The name asked about when one answer serves all hosts.
 const ANY_HOST: &str = "rackwright-any-host";
-/// How many `Include`s deep files are scanned (OpenSSH's own bound).
-const MAX_DEPTH: usize = 16;
 /// OpenSSH's own defaults, for when it is not asked.
 const DEFAULT_IDENTITIES: [&str; 3] = ["~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa"];
-const DEFAULT_KNOWN_HOSTS: [&str; 3] =
-    ["~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts"];
+const DEFAULT_KNOWN_HOSTS: [&str; 4] =
+    ["~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"];
 /// How many jump hosts may lie between coordinator and node.
 const MAX_JUMPS: usize = 8;
 
@@ -110,6 +107,7 @@ pub struct Resolver {
     local_user: String,
     agent: Option<PathBuf>,
     per_host: bool,
+    hash_known_hosts: bool,
     shared: OnceCell<Result<Answer, ConfigError>>,
 }
 
@@ -122,11 +120,13 @@ impl Resolver {
             Source::None => Vec::new(),
             Source::File(file) => vec![file.clone()],
         };
+        let scan = Scan::of(&files, &home);
         Self {
-            ssh: if *source == Source::None { None } else { find_ssh() },
+            ssh: if scan.speaks { find_ssh() } else { None },
             file: if let Source::File(file) = source { Some(file.clone()) } else { None },
-            per_host: files.iter().any(|file| tells_hosts_apart(file, &home)),
-            local_user: std::env::var("USER").unwrap_or_else(|_| "root".to_owned()),
+            per_host: scan.per_host,
+            hash_known_hosts: scan.hash_known_hosts.unwrap_or(false),
+            local_user: local_user(),
             agent: std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from),
             home,
             shared: OnceCell::new(),
@@ -175,7 +175,9 @@ impl Resolver {
     }
 
     async fn answer(&self, host: &str) -> Result<Answer, ConfigError> {
-        let Some(ssh) = &self.ssh else { return Ok(Answer::default()) };
+        let Some(ssh) = &self.ssh else {
+            return Ok(Answer { hash_known_hosts: self.hash_known_hosts, ..Answer::default() });
+        };
         if self.per_host {
             return ask(ssh, self.file.as_deref(), host).await;
         }
@@ -256,6 +258,12 @@ impl Resolver {
         }
         self.expand_home(Path::new(&out))
     }
+}
+
+/// The user that runs this process, as OpenSSH names the login where nothing else does.
+fn local_user() -> String {
+    let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|user| user.name);
+    user.or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "root".to_owned())
 }
 
 fn find_ssh() -> Option<PathBuf> {
@@ -360,69 +368,6 @@ pub fn parse_jump(text: &str) -> Option<WantedHop> {
     let sane = !host.is_empty() && !host.starts_with('-') && !host.contains(char::is_whitespace);
     let hop = WantedHop { address: host.to_owned(), user, port, ..WantedHop::default() };
     (sane && hop.user.as_deref() != Some("")).then_some(hop)
-}
-
-/// Whether a configuration file, or one it includes, could say something else for one host than for another. When in
-/// doubt, it could.
-fn tells_hosts_apart(file: &Path, home: &Path) -> bool {
-    let mut seen = HashSet::new();
-    let base = if file.starts_with(home) { home.join(".ssh") } else { PathBuf::from("/etc/ssh") };
-    scan(file, &base, home, &mut seen, 0)
-}
-
-fn scan(file: &Path, base: &Path, home: &Path, seen: &mut HashSet<PathBuf>, depth: usize) -> bool {
-    if depth > MAX_DEPTH || !seen.insert(file.to_owned()) {
-        return depth > MAX_DEPTH;
-    }
-    match std::fs::metadata(file) {
-        Err(e) => return e.kind() != std::io::ErrorKind::NotFound,
-        Ok(meta) if meta.len() > MAX_FILE => return true,
-        Ok(_) => {}
-    }
-    let Ok(text) = std::fs::read(file) else { return true };
-    let (apart, includes) = scan_text(&String::from_utf8_lossy(&text));
-    apart
-        || includes.iter().any(|pattern| {
-            let pattern =
-                pattern.strip_prefix("~/").map_or_else(|| base.join(pattern), |rest| home.join(rest));
-            files_like(&pattern).iter().any(|file| scan(file, base, home, seen, depth + 1))
-        })
-}
-
-/// Whether the text tells hosts apart by itself, and what it includes.
-fn scan_text(text: &str) -> (bool, Vec<String>) {
-    let mut includes = Vec::new();
-    for line in text.lines() {
-        let line = line.trim();
-        let (keyword, value) = line.split_once([' ', '\t', '=']).unwrap_or((line, ""));
-        let value = value.trim_start_matches([' ', '\t', '=']).trim().trim_matches('"');
-        match keyword.to_ascii_lowercase().as_str() {
-            "host" if value == "*" => {}
-            "host" | "match" | "hostname" | "canonicalizehostname" | "hostkeyalias" => {
-                return (true, includes);
-            }
-            "include" => includes.extend(value.split_whitespace().map(str::to_owned)),
-            _ => {}
-        }
-    }
-    (false, includes)
-}
-
-/// Files that a pattern names; wildcards in the last component only, else the folder itself stands for "in doubt".
-fn files_like(pattern: &Path) -> Vec<PathBuf> {
-    let (Some(dir), Some(name)) = (pattern.parent(), pattern.file_name()) else { return Vec::new() };
-    let name = name.to_string_lossy();
-    if dir.to_string_lossy().contains(['*', '?', '[']) || name.contains('[') {
-        return vec![PathBuf::from("/")];
-    }
-    if !name.contains(['*', '?']) {
-        return vec![pattern.to_owned()];
-    }
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .filter(|entry| matches_pattern(&entry.file_name().to_string_lossy(), &name))
-        .map(|entry| entry.path())
-        .collect()
 }
 
 #[cfg(test)]

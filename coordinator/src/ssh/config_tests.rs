@@ -16,40 +16,6 @@ fn jump_hosts_in_all_spellings() {
 }
 
 #[test]
-fn one_answer_serves_all_unless_hosts_are_told_apart() {
-    for (text, apart) in [
-        ("", false),
-        ("# Host x\nUser ops\n", false),
-        ("Host *\n  HashKnownHosts yes\n", false),
-        ("host=*\n", false),
-        ("Host w1\n User ops\n", true),
-        ("Host * !w1\n", true),
-        ("Match user ops\n", true),
-        ("HostName %h.example\n", true),
-    ] {
-        assert_eq!(scan_text(text).0, apart, "{text}");
-    }
-    assert_eq!(scan_text("Include a conf.d/*\n").1, ["a", "conf.d/*"]);
-}
-
-#[test]
-fn includes_are_followed() {
-    let home = tempfile::tempdir().unwrap();
-    let ssh = home.path().join(".ssh");
-    let write = |name: &str, text: &str| {
-        #[allow(clippy::disallowed_methods, reason = "a test's own folder")]
-        std::fs::write(ssh.join(name), text).unwrap();
-    };
-    std::fs::create_dir_all(ssh.join("conf.d")).unwrap();
-    write("config", "Include conf.d/*.conf\nInclude config\nInclude missing\n");
-    write("conf.d/a.conf", "User ops\n");
-    write("conf.d/b.off", "Host w1\n");
-    assert!(!tells_hosts_apart(&ssh.join("config"), home.path()));
-    write("conf.d/b.conf", "Host w1\n");
-    assert!(tells_hosts_apart(&ssh.join("config"), home.path()));
-}
-
-#[test]
 fn an_answer_of_ssh() {
     let answer = Answer::parse(
         "user ops\nhostname 192.0.2.1\nport 2222\nidentityfile ~/.ssh/%h\nidentityfile /k\nidentitiesonly yes\n\

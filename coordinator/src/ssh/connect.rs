@@ -420,7 +420,7 @@ impl Connection {
     }
 
     pub(super) async fn sudo_password(&self) -> Option<Secret> {
-        self.keyring.answer(&Question::Sudo { node: self.node.clone(), user: self.user.clone() }).await
+        self.keyring.answer(&Question::Sudo { user: self.user.clone(), node: self.node.clone() }).await
     }
 
     /// Says goodbye and waits for the end, but not long.

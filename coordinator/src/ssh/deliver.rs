@@ -150,16 +150,16 @@ impl AgentBinary {
 /// stand in it, nor an exclamation mark. Written beside its place, checked, synced, tried, and only then renamed; so a
 /// file under an agent's name is always a whole one. All but the three newest agents go, unless they run, the link of
 /// the units leads to them, or a unit names them.
-pub(super) const SCRIPT: &str = r#"umask 022; d=$1; mkdir -p $d && chmod 755 $d && cd $d || exit 20;
+pub(super) const SCRIPT: &str = r#"umask 022; d=$1; n=$2; install -d -m 755 $d && cd $d || exit 20;
 t=.$2.$$; trap "rm -f $d/$t" EXIT; trap "exit 29" HUP INT TERM; true > $t || exit 20;
 echo RACKWRIGHT-READY; head -c $4 > $t || exit 21;
 s=$(sha256sum $t) || exit 22; test "${s%% *}" = "$3" || exit 23;
 chmod 755 $t || exit 20; sync $t 2> /dev/null || sync; ./$t --version > /dev/null 2>&1 < /dev/null; r=$?;
 case $r in 126|127) exit 24;; esac;
 mv -f $t $2 || exit 20; sync . 2> /dev/null || sync;
-for a in $(ls -1t | grep "^agent-" | tail -n +4); do
+set -- agent-*; test $# -le 3 || for a in $(ls -1t | grep "^agent-" | tail -n +4); do
 ls -l /proc/[0-9]*/exe 2> /dev/null | grep -qF "$d/$a" || test "$(readlink agent)" = "$d/$a" || grep -rqsF "$a" /etc/systemd/system || rm -f "$a"; done;
-trap - EXIT HUP INT TERM; exec "$d/$2" session"#;
+trap - EXIT HUP INT TERM; exec "$d/$n" session"#;
 
 impl Connection {
     /// Sends an agent to a host that said it has none; returns the first bytes of its session.

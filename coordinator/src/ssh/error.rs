@@ -74,7 +74,10 @@ pub enum Fault {
     #[error("the host is up but lets nobody log in yet: {0:?}; wait until it has booted and try again")]
     Booting(String),
     /// No key was accepted.
-    #[error("no login as {user}; tried {tried}; the server accepts {accepts}{banner}")]
+    #[error(
+        "no login as {user}; tried {tried}; the server accepts {accepts}{banner}; check `ssh.user` and `ssh.identity` \
+         in the rack"
+    )]
     Login {
         /// The login name.
         user: String,
@@ -158,7 +161,7 @@ pub enum Fault {
         user: String,
     },
     /// sudo did not accept the password.
-    #[error("sudo does not accept the password of {user}")]
+    #[error("sudo does not accept the password of {user}; check what `ssh.becomePassword` names")]
     SudoWrong {
         /// The login name.
         user: String,

@@ -20,6 +20,7 @@ pub mod greeting;
 mod handler;
 pub mod known_hosts;
 pub mod process;
+mod scan;
 pub mod secret;
 pub mod session;
 pub mod target;

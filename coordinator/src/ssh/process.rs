@@ -77,7 +77,7 @@ impl Ending {
         ended.ok().and_then(|exit| exit.clone()).unwrap_or(Exit::Lost)
     }
 
-    /// The last 8 KiB of stderr as far as stdout was read, with control characters removed.
+    /// The last 8 KiB of stderr so far, with control characters removed. All of it once the process has ended.
     pub fn stderr(&self) -> String {
         let tail: Vec<u8> = self.tail().iter().copied().collect();
         printable(&tail)
@@ -136,8 +136,8 @@ impl Process {
         let (send, pieces) = mpsc::channel(4);
         let (report, exit) = watch::channel(None);
         let mut ended = exit.clone();
-        tokio::spawn(pump(read, write, send, report));
         let ending = Ending { exit, stderr: Arc::default() };
+        tokio::spawn(pump(read, write, send, report, ending.clone()));
         let dead = Box::pin(async move {
             let _ = ended.wait_for(Option::is_some).await;
         });
@@ -146,11 +146,7 @@ impl Process {
 
     /// The next piece of output; `None` at the end.
     pub(super) async fn next(&mut self) -> Option<Piece> {
-        let piece = self.pieces.recv().await;
-        if let Some(Piece::Err(bytes)) = &piece {
-            self.ending.keep(bytes);
-        }
-        piece
+        self.pieces.recv().await
     }
 
     /// Reads both streams to their end, `limit` bytes of each at the most.
@@ -171,24 +167,20 @@ impl Process {
 
     /// Goes on as a stream, whose first bytes were read already.
     pub(super) fn into_streams(self, first: Vec<u8>) -> (ChannelReader, ChannelWriter) {
-        let reader = ChannelReader {
-            current: first,
-            taken: 0,
-            ended: false,
-            pieces: self.pieces,
-            ending: self.ending,
-        };
+        let reader = ChannelReader { current: first, taken: 0, ended: false, pieces: self.pieces };
         (reader, self.writer)
     }
 }
 
 /// Carries messages from the channel to whoever reads. Ends when the channel does, or when nobody reads any more;
-/// then it closes the channel, which the library does not do by itself.
+/// then it closes the channel, which the library does not do by itself. The end of stderr is kept as it comes: who
+/// finds the process dead wants to tell why, whatever was read until then.
 async fn pump(
     mut read: ChannelReadHalf,
     write: ChannelWriteHalf<Msg>,
     send: mpsc::Sender<Piece>,
     report: watch::Sender<Option<Exit>>,
+    ending: Ending,
 ) {
     let mut exit = Exit::Lost;
     loop {
@@ -198,7 +190,10 @@ async fn pump(
         };
         let piece = match message {
             Some(ChannelMsg::Data { data }) => Piece::Out(data.to_vec()),
-            Some(ChannelMsg::ExtendedData { data, .. }) => Piece::Err(data.to_vec()),
+            Some(ChannelMsg::ExtendedData { data, .. }) => {
+                ending.keep(&data);
+                Piece::Err(data.to_vec())
+            }
             Some(ChannelMsg::Eof) => Piece::End,
             Some(ChannelMsg::Close | ChannelMsg::Failure) | None => break,
             Some(other) => {
@@ -228,7 +223,6 @@ pub struct ChannelReader {
     taken: usize,
     ended: bool,
     pieces: mpsc::Receiver<Piece>,
-    ending: Ending,
 }
 
 impl AsyncRead for ChannelReader {
@@ -240,7 +234,7 @@ impl AsyncRead for ChannelReader {
             }
             match ready!(reader.pieces.poll_recv(cx)) {
                 Some(Piece::Out(bytes)) => (reader.current, reader.taken) = (bytes, 0),
-                Some(Piece::Err(bytes)) => reader.ending.keep(&bytes),
+                Some(Piece::Err(_)) => {}
                 Some(Piece::End) => reader.ended = true,
                 None => {
                     let lost = "the SSH connection was lost";

@@ -28,17 +28,17 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What is asked for. Each distinct question is asked at most once, however many nodes need its answer.
+/// What is asked for. Each distinct question is asked at most once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Question {
     /// The passphrase of an encrypted private key file.
     Passphrase(PathBuf),
-    /// The password that sudo wants from this user of this node.
+    /// The password that sudo wants from this user.
     Sudo {
-        /// The node's name in the rack.
-        node: String,
-        /// The login name on the nodes.
+        /// The login name there.
         user: String,
+        /// The node's name in the rack: it says where the password comes from.
+        node: String,
     },
 }
 

@@ -98,7 +98,7 @@ pub enum Privilege {
     Login,
     /// `sudo -n`: sudo must not ask for a password.
     Sudo,
-    /// `sudo -S`: if sudo asks, [`Question::Sudo`](super::Question::Sudo) is answered, once per node.
+    /// `sudo -S`: if sudo asks, [`Question::Sudo`](super::Question::Sudo) is answered; who answers sees to it that a person is asked once.
     SudoPassword,
 }
 

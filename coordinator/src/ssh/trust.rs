@@ -1,7 +1,6 @@
 //! Recording a host key, as an explicit act: append it to known_hosts, or replace what is there.
 
-use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -134,8 +133,7 @@ fn hashed_name(salt: &[u8; 20], name: &str) -> String {
     format!("|1|{}|{}", STANDARD.encode(salt), STANDARD.encode(name_hash(salt, name).as_ref()))
 }
 
-/// Writes beside the file, syncs, renames: the file is the old one or the new one.
-#[allow(clippy::disallowed_methods, reason = "this is the coordinator's own atomic write")]
+/// Replaces the file as a whole, keeping its mode; its folder is made if it is missing.
 fn replace(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let dir = file.parent().unwrap_or(Path::new("."));
     if !dir.exists() {
@@ -143,18 +141,7 @@ fn replace(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
         std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
     }
     let mode = std::fs::metadata(file).map_or(0o600, |meta| meta.mode() & 0o777);
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{:08x}", fastrand::u32(..)));
-    let temporary = dir.join(name);
-    let write = || {
-        let mut out = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        out.write_all(bytes)?;
-        out.sync_all()?;
-        std::fs::rename(&temporary, file)
-    };
-    write().inspect_err(|_| {
-        let _ = std::fs::remove_file(&temporary);
-    })
+    crate::atomic::write(file, bytes, mode)
 }
 
 #[cfg(test)]

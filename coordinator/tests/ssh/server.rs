@@ -140,13 +140,4 @@ pub fn dialer() -> Dialer {
     Dialer::new(ask)
 }
 
-/// The message of an error with all its sources.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text += &format!(": {cause}");
-        source = cause.source();
-    }
-    text
-}
+pub use rackwright::console::chain;

@@ -1,5 +1,7 @@
 //! What one command took, on the machine where it ran and on the hosts that it worked on.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
@@ -11,7 +13,7 @@ use serde::Serialize;
 
 use crate::error::{Doing, LabError, Result};
 use crate::host::Host;
-use crate::run::await_until;
+use crate::run::{await_until, last_lines};
 use crate::sys;
 
 /// Far more than any run takes: a run that hangs shall not hang the benchmark.
@@ -33,8 +35,9 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Runs a command that must succeed. Hosts are read after the last of its processes there is gone.
-    pub(super) fn of(mut command: Command, hosts: &[Host]) -> Result<Self> {
+    /// Runs a command that must succeed, and whose talk goes to a file. Hosts are read after the last of its
+    /// processes there is gone.
+    pub(super) fn of(mut command: Command, hosts: &[Host], talk: &Path) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let (idle, before) = (crowd(hosts), cpu(hosts));
         sys::die_with_parent(&mut command);
@@ -53,7 +56,7 @@ impl Cost {
         let _ = watch.join();
         if usage.code != Some(0) {
             let code = usage.code.unwrap_or(-1);
-            let said = "see its output above".to_owned();
+            let said = last_lines(&fs::read_to_string(talk).unwrap_or_default());
             return Err(LabError::Program { doing: "measure a run".into(), program: name, code, said });
         }
         settle(hosts, idle)?;

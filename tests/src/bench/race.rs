@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -132,8 +133,7 @@ impl<'a> Track<'a> {
         let mut command = self.lab.op_command(&self.order.program)?;
         command.args(["apply", "--yes", "--json", "bench.yaml"]);
         let said = self.lab.dir().join("said/ours");
-        self.place(&mut command, "said/ours")?;
-        let cost = Cost::of(command, &self.hosts)?;
+        let cost = self.measure(command, "ours")?;
         let text = fs::read_to_string(&said).doing(|| format!("read {}", said.display()))?;
         let wanted = if first { "\"result\": \"changed\"" } else { "\"result\": \"unchanged\"" };
         self.insist("rackwright", text.matches(wanted).count(), &text)?;
@@ -144,8 +144,7 @@ impl<'a> Track<'a> {
         let mut command = self.lab.op_command("sh")?;
         command.args(["-c", FLOOR_ON_ALL, "sh", "floor.sh", "ssh_config", "said"]);
         command.args(self.hosts.iter().map(Host::name));
-        self.place(&mut command, "said/floor")?;
-        let cost = Cost::of(command, &self.hosts)?;
+        let cost = self.measure(command, "floor")?;
         let said = |host: &Host| fs::read_to_string(self.lab.dir().join("said").join(host.name()));
         let texts: Vec<String> = self.hosts.iter().map(|host| said(host).unwrap_or_default()).collect();
         let as_wanted = |text: &&String| {
@@ -156,17 +155,14 @@ impl<'a> Track<'a> {
         Ok(cost)
     }
 
-    fn place(&self, command: &mut Command, output: &str) -> Result<()> {
-        let path = self.lab.dir().join(output);
-        let file = File::create(&path).doing(|| format!("create {}", path.display()))?;
-        let talk = file.try_clone().doing(|| format!("open {}", path.display()))?;
-        command.current_dir(self.lab.dir()).stdin(Stdio::null()).stdout(file);
-        if output == "said/ours" {
-            command.stderr(Stdio::null());
-        } else {
-            command.stderr(talk);
-        }
-        Ok(())
+    /// Runs where the rack's files are; what it says goes to `said/NAME`, its talk to `said/NAME.err`.
+    fn measure(&self, mut command: Command, name: &str) -> Result<Cost> {
+        let said = self.lab.dir().join("said").join(name);
+        let create = |path: &Path| File::create(path).doing(|| format!("create {}", path.display()));
+        let talk = said.with_extension("err");
+        command.current_dir(self.lab.dir()).stdin(Stdio::null()).stdout(create(&said)?);
+        command.stderr(create(&talk)?);
+        Cost::of(command, &self.hosts, &talk)
     }
 
     /// A run that did not do its job is not to be compared with one that did.
@@ -186,8 +182,9 @@ fn rack(lab: &Lab) -> String {
         lab.identity().display(),
         lab.known_hosts().display()
     );
-    for host in lab.hosts() {
-        let _ = writeln!(yaml, "  - {{name: {}, address: {}}}", host.name(), host.address());
+    for (index, host) in lab.hosts().iter().enumerate() {
+        let roles = if index == 0 { ", roles: [control-plane]" } else { "" };
+        let _ = writeln!(yaml, "  - {{name: {}, address: {}{roles}}}", host.name(), host.address());
     }
     yaml + WANTED
 }

@@ -22,6 +22,9 @@ pub(crate) struct Bench {
     /// All numbers as JSON
     #[arg(long)]
     json: bool,
+    /// Measure the debug build: quick to make, and only good to see that the benchmark works
+    #[arg(long)]
+    debug: bool,
     /// The rack's name; one of that name is taken down first
     #[arg(long, default_value = "bench")]
     name: RackName,
@@ -46,22 +49,27 @@ impl Bench {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// With everything built as it is shipped.
     fn order(&self) -> Result<Order> {
-        say("building rackwright and its agent as they are shipped (the first time takes minutes)");
+        say("building rackwright and its agent (the first time takes minutes)");
         let target = agents::checkout().join("target");
+        let (profile, flags) =
+            if self.debug { ("debug", [].as_slice()) } else { ("release", ["--release"].as_slice()) };
         let mut cargo = agents::cargo();
-        cargo.args(["build", "--quiet", "--release", "--package", "rackwright", "--target-dir"]).arg(&target);
+        cargo
+            .args(["build", "--quiet", "--package", "rackwright"])
+            .args(flags)
+            .arg("--target-dir")
+            .arg(&target);
         must(cargo, "build rackwright", BUILD_LIMIT)?;
         agents::build(false)?;
-        let program = target.join("release/rackwright");
-        let agent = target.join(format!("release/agents/rackwright-agent-{}", std::env::consts::ARCH));
+        let built = target.join(profile);
+        let agent = built.join(format!("agents/rackwright-agent-{}", std::env::consts::ARCH));
         let agent_bytes = agent.metadata().doing(|| format!("look at {}", agent.display()))?.len();
         Ok(Order {
             rack: self.name.clone(),
             hosts: self.hosts.clone(),
             runs: usize::from(self.runs),
-            program,
+            program: built.join("rackwright"),
             agent_bytes,
         })
     }

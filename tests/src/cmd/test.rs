@@ -22,6 +22,7 @@ pub(crate) struct Test {
 
 impl Test {
     pub(crate) fn run(self) -> Result<ExitCode> {
+        need::ensure_for_tests()?;
         let able = prepare()?;
         say("building the static agent (the first time takes minutes)");
         let mut cargo = self.cargo();

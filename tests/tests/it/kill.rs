@@ -29,8 +29,8 @@ fn used_host(lab: &Lab) -> Host {
 /// Starts an apply and stops its run after so many records.
 fn met_at(lab: &Lab, host: &Host, records: usize) -> (Working, Held) {
     let known: Vec<String> = journals(host).into_keys().collect();
-    let apply = Working::start(lab, rackwright(lab, &["apply", "--yes"]));
-    let held = Held::at(host, &known, records);
+    let mut apply = Working::start(lab, rackwright(lab, &["apply", "--yes"]));
+    let held = Held::at(&mut apply, host, &known, records);
     (apply, held)
 }
 

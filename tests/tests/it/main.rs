@@ -1,8 +1,25 @@
 //! All that needs two rooms, a kernel, an sshd: one module per family.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+mod apply;
+mod bastion;
+mod bench;
+mod check;
 mod cluster;
+mod confirm;
+mod defects;
+mod detach;
+mod kernel;
 mod kill;
 mod lab;
+mod lock;
+mod memory;
 mod operator;
+mod plan;
+mod reboot;
+mod revert;
+mod run;
+mod sudo;
 mod traces;
+mod trust;
+mod wire;

@@ -93,6 +93,15 @@ impl Working {
         await_until(&format!("rackwright says `{text}`"), LIMIT, said).unwrap();
     }
 
+    /// Insists that it has not ended yet: whoever waits for what it does would wait in vain.
+    #[track_caller]
+    pub(crate) fn assert_works(&mut self) {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            let said = fs::read_to_string(&self.stdout).unwrap() + &self.talk();
+            panic!("rackwright ended too early, with {status}; it said:\n{said}");
+        }
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn end(mut self) -> Output {
@@ -240,12 +249,21 @@ pub(crate) struct Held {
 impl Held {
     /// Stops the next run that is not among `known` once its journal has so many records.
     #[track_caller]
-    pub(crate) fn at(host: &Host, known: &[String], records: usize) -> Self {
+    pub(crate) fn at(by: &mut Working, host: &Host, known: &[String], records: usize) -> Self {
+        Self::when(by, host, known, |events| events.len() >= records)
+    }
+
+    /// Stops the next run that is not among `known` once its journal is as wanted.
+    #[track_caller]
+    pub(crate) fn when(
+        by: &mut Working,
+        host: &Host,
+        known: &[String],
+        wanted: impl Fn(&[Event]) -> bool,
+    ) -> Self {
         let deadline = Instant::now() + LIMIT;
         loop {
-            let met = journals(host)
-                .into_iter()
-                .find(|(run, events)| !known.contains(run) && events.len() >= records);
+            let met = journals(host).into_iter().find(|(run, events)| !known.contains(run) && wanted(events));
             if let Some((run, _)) = met {
                 let pid = process(host, &["run", &run]).expect("the run ended before it could be stopped");
                 kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
@@ -253,6 +271,7 @@ impl Held {
                 held.assert_unfinished(host);
                 return held;
             }
+            by.assert_works();
             assert!(Instant::now() < deadline, "no run came so far: {:?}", last_run(host));
             std::thread::sleep(Duration::from_millis(1));
         }

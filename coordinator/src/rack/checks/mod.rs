@@ -63,7 +63,7 @@ impl Found<'_> {
 }
 
 /// The names of the nodes, as advice; not all of a large rack.
-fn nodes_of(rack: &Rack) -> String {
+pub fn nodes_of(rack: &Rack) -> String {
     const SHOWN: usize = 8;
     let names: Vec<&str> = rack.nodes().take(SHOWN).map(|node| node.name.as_str()).collect();
     let more = if rack.nodes().len() > SHOWN { ", ..." } else { "" };
