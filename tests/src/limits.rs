@@ -4,19 +4,23 @@ use std::fs;
 use std::path::Path;
 
 use crate::error::{Doing, Result};
+use crate::spec::Kind;
 use crate::talk::say;
 
 /// Each systemd takes several; at 128, the kernel's default, the thirteenth host hangs in its boot.
 const INOTIFY: &str = "/proc/sys/fs/inotify/max_user_instances";
 const WANTED: u32 = 8192;
 const HOSTS_THAT_FIT: usize = 8;
+/// containerd, kubelet and every container take more.
+const NODES_THAT_FIT: usize = 2;
 /// In `/run`: the limit is back to the machine's own after a reboot anyway.
 const BEFORE: &str = "/run/rackwright-lab.inotify-before";
 
 /// Raises the limit for many hosts, and says so.
-pub(crate) fn raise_for(hosts: usize) -> Result<()> {
+pub(crate) fn raise_for(hosts: usize, kind: Kind) -> Result<()> {
+    let fit = if matches!(kind, Kind::Kube(_)) { NODES_THAT_FIT } else { HOSTS_THAT_FIT };
     let current = read(INOTIFY);
-    if hosts <= HOSTS_THAT_FIT || current.is_none_or(|limit| limit >= WANTED) {
+    if hosts <= fit || current.is_none_or(|limit| limit >= WANTED) {
         return Ok(());
     }
     let before = current.unwrap_or_default();

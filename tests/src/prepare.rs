@@ -9,7 +9,7 @@ use crate::defect::Defect;
 use crate::error::{Doing, Result};
 use crate::host::{Host, extent};
 use crate::keys;
-use crate::kube::{Parts, give_store};
+use crate::kube::{self, Parts};
 use crate::layout::{Layout, Station};
 use crate::netns::station_script;
 use crate::spec::{Kind, Login, Spec};
@@ -22,6 +22,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) base: &'a Path,
     /// What hosts of a cluster have besides.
     pub(crate) parts: Option<&'a Parts>,
+    /// A cluster of the same shape that they are to be copies of.
+    pub(crate) template: Option<&'a Path>,
     /// The operator's public key.
     pub(crate) authorized: &'a str,
 }
@@ -36,6 +38,9 @@ pub(crate) fn prepare(shared: &Shared<'_>, host: &Host, station: &Station) -> Re
             .create(&path)
             .doing(|| format!("create {}", path.display()))?;
     }
+    if let Some(parts) = shared.parts {
+        kube::give(parts, shared.template, host)?;
+    }
     let tree = Tree::new(shared.base, host.dir.join("upper"));
     identity(shared, host, &tree)?;
     access(shared, &tree)?;
@@ -43,9 +48,6 @@ pub(crate) fn prepare(shared: &Shared<'_>, host: &Host, station: &Station) -> Re
         for edit in defect.edits() {
             tree.append(edit.path, edit.append)?;
         }
-    }
-    if let Some(parts) = shared.parts {
-        give_store(&parts.store, &host.dir.join("containerd"))?;
     }
     scripts(shared, host, station)
 }

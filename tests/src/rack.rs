@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Doing, LabError, Result};
 use crate::host::Host;
-use crate::kube::Parts;
+use crate::kube::{self, Parts};
 use crate::layout::{Layout, lay_out};
 use crate::names::{RACKS, RackName, netns_path};
 use crate::prepare::{Shared, prepare};
@@ -41,15 +41,17 @@ struct State {
 struct Trees {
     base: PathBuf,
     parts: Option<Parts>,
+    template: Option<PathBuf>,
 }
 
 impl Trees {
-    fn ensure(kind: Kind) -> Result<Self> {
-        match kind {
-            Kind::Systemd | Kind::Light => Ok(Self { base: base::ensure()?, parts: None }),
+    fn ensure(spec: &Spec) -> Result<Self> {
+        match spec.kind {
+            Kind::Systemd | Kind::Light => Ok(Self { base: base::ensure()?, parts: None, template: None }),
             Kind::Kube(release) => {
                 let parts = Parts::ensure(release)?;
-                Ok(Self { base: parts.base.clone(), parts: Some(parts) })
+                let template = Some(kube::template_of(spec, release, &parts)).filter(|path| path.is_dir());
+                Ok(Self { base: parts.base.clone(), parts: Some(parts), template })
             }
         }
     }
@@ -70,7 +72,7 @@ impl Lab {
     pub fn up(spec: Spec) -> Result<Self> {
         spec.validate()?;
         need::ensure()?;
-        let trees = Trees::ensure(spec.kind)?;
+        let trees = Trees::ensure(&spec)?;
         let _lock = lock_cleared(&spec.name)?;
         let mut lab = Self { layout: lay_out(&spec), spec, owned: false };
         match read_state(&lab.spec.name) {
@@ -242,7 +244,7 @@ impl Lab {
     }
 
     fn build_steps(&self, trees: &Trees) -> Result<()> {
-        limits::raise_for(self.layout.hosts.len())?;
+        limits::raise_for(self.layout.hosts.len(), self.spec.kind)?;
         self.write_state(&trees.base, false)?;
         keys::generate(&self.identity(), &format!("operator of {}", self.spec.name))?;
         netns::run_script(&netns::rack_script(&self.layout), "make the rack's network")?;
@@ -255,8 +257,9 @@ impl Lab {
 
     fn prepare_all(&self, trees: &Trees) -> Result<()> {
         let authorized = keys::public(&self.identity())?;
-        let (base, parts) = (&trees.base, trees.parts.as_ref());
-        let shared = Shared { spec: &self.spec, layout: &self.layout, base, parts, authorized: &authorized };
+        let (base, parts, template) = (&trees.base, trees.parts.as_ref(), trees.template.as_deref());
+        let shared =
+            Shared { spec: &self.spec, layout: &self.layout, base, parts, template, authorized: &authorized };
         let pairs: Vec<_> = self.hosts().into_iter().zip(&self.layout.hosts).collect();
         each(&pairs, BOOTS_AT_A_TIME, |(host, (_, station))| prepare(&shared, host, station))
             .into_iter()

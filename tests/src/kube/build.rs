@@ -10,17 +10,19 @@ use super::release::Component;
 use crate::agents::checkout;
 use crate::base::{CACHE, lock_cache, short_hash};
 use crate::error::{Doing, LabError, Result};
-use crate::run::{command, last_lines};
+use crate::run::{command, last_lines, must};
 use crate::sys;
 use crate::talk::say;
 
 /// Between two lines of progress.
 const TELL_EVERY: Duration = Duration::from_secs(20);
+const LIST_LIMIT: Duration = Duration::from_secs(120);
 /// Cgo would tie the programs to a C library. The checkout's version control has nothing to do with them.
 const FLAGS: &[&str] = &["-mod=readonly", "-trimpath", "-buildvcs=false"];
 const LINKER_FLAGS: &str = "-s -w";
 
-/// The directory of a component: `bin/` holds all its programs, `host/` is a layer for hosts. Builds it when
+/// The directory of a component: `bin/` holds all its programs, `host/` is a layer for hosts,
+/// `files/` what else was kept. Builds it when
 /// its module was never built here; one that was interrupted goes on where Go's own cache ends.
 pub(crate) fn ensure(component: &Component) -> Result<PathBuf> {
     let source = checkout().join("tests/kubelab").join(component.name);
@@ -64,8 +66,23 @@ fn build(component: &Component, source: &Path, place: &Path) -> Result<()> {
     for program in programs {
         fs::hard_link(bin.join(program), host.join(program)).doing(|| format!("link {program} of {name}"))?;
     }
+    keep_files(component, source, &partial.join("files"))?;
     fs::rename(&partial, place).doing(|| format!("move {name} to {}", place.display()))?;
     say(format_args!("{name} ready in {} s: {}", started.elapsed().as_secs(), place.display()));
+    Ok(())
+}
+
+/// Copies what else of the modules is wanted, such as manifests.
+fn keep_files(component: &Component, source: &Path, into: &Path) -> Result<()> {
+    fs::create_dir_all(into).doing(|| format!("create {}", into.display()))?;
+    for (module, path) in component.files {
+        let mut list = command(find_go()?);
+        list.args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module]).current_dir(source);
+        let from = must(list, &format!("find the source of {module}"), LIST_LIMIT)?;
+        let from = Path::new(from.text()).join(path);
+        let name = from.file_name().unwrap_or_default();
+        fs::copy(&from, into.join(name)).doing(|| format!("copy {}", from.display()))?;
+    }
     Ok(())
 }
 
@@ -108,14 +125,9 @@ fn go(component: &Component) -> Result<Command> {
     Ok(go)
 }
 
-/// Without a version of their own, programs of Kubernetes call themselves `v0.0.0-master`, and refuse each other.
 fn linker_flags(component: &Component) -> String {
-    let Some(version) = component.version else { return LINKER_FLAGS.to_owned() };
-    let (major, rest) = version.split_once('.').unwrap_or((version, "0"));
-    let minor = rest.split('.').next().unwrap_or("0");
-    let set = |name: &str, value: &str| format!(" -X k8s.io/component-base/version.{name}={value}");
-    let version = set("gitVersion", &format!("v{version}"));
-    format!("{LINKER_FLAGS}{version}{}{}", set("gitMajor", major), set("gitMinor", minor))
+    let sets = component.link.iter().map(|(name, value)| format!(" -X {name}={value}"));
+    LINKER_FLAGS.to_owned() + &sets.collect::<String>()
 }
 
 fn find_go() -> Result<PathBuf> {
@@ -124,18 +136,4 @@ fn find_go() -> Result<PathBuf> {
     places.find(|go| go.is_file()).ok_or_else(|| {
         LabError::Refused("a cluster is built from Go modules: install Go 1.26 or newer first".to_owned())
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kube::Release;
-
-    #[test]
-    fn programs_of_kubernetes_know_their_version() {
-        let flags = linker_flags(Release::V1_37.kubernetes());
-        assert!(flags.contains("version.gitVersion=v1.37.2 "), "{flags}");
-        assert!(flags.ends_with("version.gitMinor=37"), "{flags}");
-        assert_eq!(linker_flags(Release::V1_37.coredns()), LINKER_FLAGS);
-    }
 }

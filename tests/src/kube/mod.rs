@@ -8,20 +8,22 @@ mod parts;
 mod release;
 mod resolver;
 mod store;
+mod template;
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-pub(crate) use parts::Parts;
+pub(crate) use parts::{Parts, give};
 pub use release::Release;
-pub(crate) use store::give as give_store;
+pub(crate) use template::place as template_of;
 
 use crate::error::{Doing, LabError, Result};
+use crate::host::Host;
 use crate::names::RackName;
 use crate::rack::Lab;
-use crate::run::{Output, must_with};
+use crate::run::{Output, await_until, each, must_with};
 use crate::spec::{Kind, Spec};
 use crate::sweep;
 use crate::talk::say;
@@ -54,13 +56,16 @@ impl Cluster {
             say(format_args!("cluster `{}` was left half made: making it anew", spec.name));
         }
         let started = Instant::now();
+        let template = template::place(&spec, release, &parts);
         let cluster = Self { lab: Lab::up(spec)? };
         resolver::ensure(&cluster.lab, &parts)?;
-        if !cluster.made().exists() {
+        if !cluster.is_formed()? {
             join::form(&cluster, release)?;
-            fs::write(cluster.made(), "").doing(|| format!("write {}", cluster.made().display()))?;
+            cluster.await_ready()?;
+            template::take(&cluster, &template)?;
         }
-        cluster.await_nodes()?;
+        cluster.await_ready()?;
+        fs::write(cluster.made(), "").doing(|| format!("write {}", cluster.made().display()))?;
         if cluster.lab.tells() {
             say(format_args!(
                 "cluster `{}` is up in {} s",
@@ -102,6 +107,11 @@ impl Cluster {
         Ok(kubectl)
     }
 
+    /// MetalLB's own manifest, whose images every host has.
+    pub fn metallb_manifest() -> Result<PathBuf> {
+        Ok(build::ensure(&release::METALLB_0_13)?.join("files/metallb-native.yaml"))
+    }
+
     /// Runs `kubectl` to its end and insists on success; `input` is for `-f -`.
     pub fn kube(&self, arguments: &[&str], input: Option<&str>) -> Result<Output> {
         let mut kubectl = self.kubectl()?;
@@ -110,19 +120,47 @@ impl Cluster {
         must_with(kubectl, input.map(str::as_bytes), &doing, KUBECTL_LIMIT)
     }
 
-    /// Returns when all nodes are ready and kubeadm's own workloads run.
-    fn await_nodes(&self) -> Result<()> {
+    /// Returns when all nodes are ready and kubeadm's own workloads run. What the API says of the time before a
+    /// boot does not count: a node must know its new boot, and its pods must be served.
+    fn await_ready(&self) -> Result<()> {
+        let hosts = self.lab.hosts();
+        insist(&hosts[0], "kubectl --kubeconfig=/etc/kubernetes/admin.conf get --raw=/readyz")?;
+        for host in &hosts {
+            let boot = host.read("cat /proc/sys/kernel/random/boot_id")?;
+            let known = format!("--for=jsonpath={{.status.nodeInfo.bootID}}={boot}");
+            self.kube(&["wait", &known, "node", host.name(), "--timeout=240s"], None)?;
+        }
         self.kube(&["wait", "--for=condition=Ready", "node", "--all", "--timeout=240s"], None)?;
-        let system = ["-n", "kube-system", "rollout", "status", "--timeout=240s"];
+        let system = ["--namespace=kube-system", "rollout", "status", "--timeout=240s"];
         for workload in ["daemonset/kube-proxy", "deployment/coredns"] {
             self.kube(&[&system[..], &[workload]].concat(), None)?;
         }
-        Ok(())
+        let ask = |host: &Host| {
+            insist(host, "busybox nslookup -type=a kubernetes.default.svc.cluster.local 10.96.0.10")
+        };
+        each(&hosts, hosts.len(), ask).into_iter().collect()
+    }
+
+    /// Hosts that were copied from a template are.
+    fn is_formed(&self) -> Result<bool> {
+        Ok(self.lab.hosts()[0].sh("test -e /etc/kubernetes/admin.conf")?.success())
     }
 
     fn made(&self) -> PathBuf {
         made(&self.lab.spec().name)
     }
+}
+
+/// Runs a command on a host until it succeeds.
+fn insist(host: &Host, command: &str) -> Result<()> {
+    let script = format!("{command} 2>&1 || {{ sleep 0.3; false; }}");
+    await_until(&format!("`{command}` succeeds on {}", host.name()), KUBECTL_LIMIT, || {
+        match host.sh(&script) {
+            Ok(output) if output.success() => Ok(()),
+            Ok(output) => Err(output.stdout),
+            Err(error) => Err(error.to_string()),
+        }
+    })
 }
 
 /// The file that says that the cluster was made to its end.

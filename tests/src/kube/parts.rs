@@ -1,11 +1,12 @@
 //! All that hosts of a cluster share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::release::{CNI, Release};
-use super::{build, store};
+use super::{build, store, template};
 use crate::base;
 use crate::error::Result;
+use crate::host::Host;
 
 /// Directories of the lab's cache that make a host one of a cluster.
 #[derive(Debug, Clone)]
@@ -18,6 +19,14 @@ pub(crate) struct Parts {
     pub(crate) store: PathBuf,
     /// The name server of the lab.
     pub(crate) resolver: PathBuf,
+}
+
+/// What a new host gets of them.
+pub(crate) fn give(parts: &Parts, template: Option<&Path>, host: &Host) -> Result<()> {
+    match template {
+        Some(template) => template::give(template, host),
+        None => store::give(&parts.store, &host.dir().join("containerd")),
+    }
 }
 
 impl Parts {

@@ -5,13 +5,13 @@ base=$1
 for directory in run tmp mnt; do
     mount -t tmpfs tmpfs "$base/$directory"
 done
-mkdir "$base/mnt/archives"
+mkdir "$base/mnt/archives" "$base/mnt/store"
 mount --bind "$2" "$base/mnt/archives"
-mount --bind "$3" "$base/var/lib/containerd"
+mount --bind "$3" "$base/mnt/store"
 mount -t proc proc "$base/proc"
 mount --rbind /dev "$base/dev"
 chroot "$base" sh -eu -c '
-    containerd >/tmp/log 2>&1 &
+    containerd --root /mnt/store >/tmp/log 2>&1 &
     daemon=$!
     tries=0
     until ctr version >/dev/null 2>&1; do
