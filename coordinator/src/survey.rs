@@ -57,7 +57,12 @@ impl NodeError {
                 let text = format!("{}: {}", error.place, chain(&*error.fault));
                 Fault::new(FaultKind::Host, "reach the node", text)
             }
-            other => Fault::new(FaultKind::Host, "reach the node", chain(other)),
+            Self::Source(_) | Self::Conflicts(_) => {
+                Fault::new(FaultKind::Host, "plan for the node", chain(self))
+            }
+            Self::Target(_) | Self::Agent { .. } => {
+                Fault::new(FaultKind::Host, "reach the node", chain(self))
+            }
         }
     }
 }

@@ -116,7 +116,7 @@ fn drift(watch: &Watch) -> [UnitFile; 2] {
     let why = || "hosts.watch.drift".to_owned();
     let service = include_str!("../../systemd/rackwright-drift.service");
     let service = match &watch.drift.textfile {
-        // The unit may write nowhere else, so the folder is opened to it.
+        // The unit may write nowhere else, so the folder is opened to it; one that is missing fails in plain words.
         Some(dir) => service
             .replace("/agent drift\n", &format!("/agent drift --textfile {dir}\nReadWritePaths=-{dir}\n")),
         None => service.to_owned(),
@@ -143,4 +143,26 @@ fn drift(watch: &Watch) -> [UnitFile; 2] {
 
 fn unit(name: &str) -> rackwright_proto::name::UnitName {
     name.parse().expect("a unit name of ours is valid")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_textfile_folder_is_told_to_the_agent_and_opened_to_it() {
+        let mut wanted = Watch::default();
+        wanted.drift.textfile = Some("/var/lib/node_exporter".parse().unwrap());
+        let unit = &drift(&wanted)[0].text;
+        assert!(unit.contains("/agent drift --textfile /var/lib/node_exporter\n"), "{unit}");
+        assert!(unit.contains("\nReadWritePaths=-/var/lib/node_exporter\n"), "{unit}");
+    }
+
+    #[test]
+    fn the_interval_goes_into_the_timer() {
+        let mut wanted = Watch::default();
+        wanted.drift.every = "1h".parse().unwrap();
+        let timer = &drift(&wanted)[1].text;
+        assert!(timer.contains("\nOnUnitActiveSec=3600s\n"), "{timer}");
+    }
 }

@@ -142,7 +142,13 @@ impl Survey {
     }
 
     fn all_answered(&self) -> bool {
-        self.who.values().all(|who| !who.claims.is_empty())
+        self.all_asked() && self.who.values().all(|who| !who.claims.is_empty())
+    }
+
+    /// Whether every address was asked for once. Who was heard asking something itself must be asked, too: only
+    /// then do all answer who have its address.
+    fn all_asked(&self) -> bool {
+        self.next >= self.targets.len()
     }
 
     /// Sends frames that are due, at most `most`, and returns how many.
@@ -153,7 +159,7 @@ impl Survey {
             && self.schedule.due(self.next).is_some_and(|at| at <= now)
         {
             let target = self.targets[self.next % self.targets.len()];
-            if !self.is_answered(target) {
+            if !self.all_asked() || !self.is_answered(target) {
                 match self.ask(target) {
                     Ok(()) => sent += 1,
                     Err(error) if is_passing(&error) => break,

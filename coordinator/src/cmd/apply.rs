@@ -45,7 +45,13 @@ async fn apply(context: &Context, saved: Option<Plan>, yes: bool) -> Exit {
     let mut plan = plan::whole(context, &mut heard, false).await;
     if let Some(saved) = saved {
         match fitting(context, saved, &plan, &heard) {
-            Some(saved) => plan.nodes = saved.nodes,
+            Some(saved) => {
+                let unknown;
+                (heard, unknown) = known_to(&saved, heard);
+                outcomes.extend(unknown.iter().map(|s| not_in_plan(&context.command("plan -o FILE"), s)));
+                close(unknown).await;
+                plan.nodes = saved.nodes;
+            }
             None => {
                 close(heard).await;
                 return Exit::Refused;
@@ -236,6 +242,17 @@ fn fitting(context: &Context, saved: Plan, fresh: &Plan, heard: &[Surveyed]) -> 
     context.console.data(|out| report::plan::stale(out, &differences, context.console.paint));
     stale(format!("{} differ from what it was made from", count(differences.len())));
     None
+}
+
+/// Nodes that are in a saved plan, and those that were not reached when it was made.
+fn known_to(saved: &Plan, heard: Vec<Surveyed>) -> (Vec<Surveyed>, Vec<Surveyed>) {
+    heard.into_iter().partition(|s| saved.nodes.iter().any(|n| n.node == s.session.node))
+}
+
+fn not_in_plan(next: &str, surveyed: &Surveyed) -> NodeOutcome {
+    let fault = Fault::new(FaultKind::Stale, "apply the saved plan", "it has nothing for this node");
+    let fault = fault.next(format!("`{next}` makes one that has"));
+    NodeOutcome::idle(surveyed.session.node.clone(), NodeResult::Refused { fault })
 }
 
 fn count(nodes: usize) -> String {

@@ -9,6 +9,7 @@ use rackwright_proto::name::{NodeName, RunId};
 use rackwright_proto::plan::{NodePlan, Run};
 
 use super::Context;
+use crate::agent::AgentError;
 use crate::exit::Exit;
 use crate::fleet;
 use crate::report::apply::{NodeOutcome, NodeResult};
@@ -105,7 +106,7 @@ impl Following<'_> {
         let mut events = Vec::new();
         let mut lost = 0;
         if session.is_none() {
-            self.progress.say(&self.node, LOST);
+            self.progress.say(&self.node, "connection lost; asking the host whether the run began");
         }
         loop {
             let Some(mut open) = session.take() else {
@@ -114,7 +115,10 @@ impl Following<'_> {
                 }
                 lost += 1;
                 tokio::time::sleep(PAUSE).await;
-                session = self.again(events.len() as u64).await;
+                session = match self.again(events.len() as u64).await {
+                    Ok(session) => session,
+                    Err(error) => return self.failed(&error),
+                };
                 continue;
             };
             match self.listen(&mut open, &mut events).await {
@@ -137,12 +141,17 @@ impl Following<'_> {
         NodeOutcome::idle(self.node.clone(), NodeResult::Failed { fault })
     }
 
-    async fn again(&self, from_seq: u64) -> Option<Session> {
+    /// A new session that listens to the run; `None` when none can be made now. The error is the host's own: it
+    /// knows no such run.
+    async fn again(&self, from_seq: u64) -> Result<Option<Session>, NodeError> {
         let open = Session::open(&self.context.dialer, &self.context.agents, &self.target, &self.node);
-        let mut session = open.await.ok()?;
+        let Ok(mut session) = open.await else { return Ok(None) };
         let run = Some(self.run.clone());
-        session.ask(async |agent| agent.attach(run, from_seq).await).await.ok()?;
-        Some(session)
+        match session.ask(async |agent| agent.attach(run, from_seq).await).await {
+            Ok(_) => Ok(Some(session)),
+            Err(error @ NodeError::Agent { source: AgentError::Fault(_), .. }) => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 
     async fn listen(&self, session: &mut Session, events: &mut Vec<Event>) -> Result<(), NodeError> {

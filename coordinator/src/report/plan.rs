@@ -50,6 +50,9 @@ pub fn summary(plan: &Plan, next: Option<&str>) -> String {
     let nodes = plan.nodes.iter().filter(|n| n.changes().next().is_some()).count();
     let records = plan.nodes.iter().any(|n| !n.is_empty());
     let blocked = plan.findings.iter().filter(|f| f.blocks()).count();
+    if plan.nodes.is_empty() && blocked == 0 {
+        return "Nothing can be told: no node was observed.".to_owned();
+    }
     match (blocked, changes, records) {
         (1.., _, _) => format!("{} in the way: mend or waive, then plan again.", count(blocked, "error")),
         (0, 0, false) => "Nothing to do.".to_owned(),

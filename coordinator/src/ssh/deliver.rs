@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::connect::Connection;
@@ -20,6 +21,8 @@ pub const AGENT_DIR: &str = "/usr/local/lib/rackwright";
 const MAX_MANIFEST: u64 = 64 * 1024;
 /// The largest agent, in bytes.
 const MAX_AGENT: u64 = 64 * 1024 * 1024;
+/// Deliveries at once. The link is shared anyway; of each one some 300 KiB wait in memory for it.
+const DELIVERIES: usize = 8;
 
 /// The agents that this coordinator brought along, one per machine.
 #[derive(Debug)]
@@ -28,6 +31,7 @@ pub struct Agents {
     /// The folder on the hosts.
     home: String,
     binaries: BTreeMap<String, AgentBinary>,
+    gate: Semaphore,
 }
 
 /// One agent.
@@ -67,7 +71,8 @@ impl Agents {
             }
             binary.dir = dir.to_owned();
         }
-        Ok(Self { dir: dir.to_owned(), home: AGENT_DIR.to_owned(), binaries })
+        let gate = Semaphore::new(DELIVERIES);
+        Ok(Self { dir: dir.to_owned(), home: AGENT_DIR.to_owned(), binaries, gate })
     }
 
     /// The folder of the agents: `named` (from `RACKWRIGHT_AGENTS`), else `agents` beside the executable.
@@ -101,6 +106,12 @@ impl Agents {
     /// The names under which hosts keep these agents.
     pub fn names(&self) -> Vec<String> {
         self.binaries.values().map(AgentBinary::name).collect()
+    }
+
+    /// Waits until another delivery may begin; the next one may when the result is dropped.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // Nobody closes it.
+        self.gate.acquire().await.ok()
     }
 
     /// The agent for a machine as `uname -m` names it.

@@ -51,7 +51,10 @@ impl Connection {
         match self.listen(&mut process, &prompt, after).await? {
             Turn::Heard(Heard::Agent(first)) => Ok(channel(process, first, false)),
             Turn::Heard(Heard::Missing(machine)) => {
-                let first = self.deliver(&mut process, agents.pick(&machine)?, &prompt).await?;
+                let binary = agents.pick(&machine)?;
+                let turn = agents.turn().await;
+                let first = self.deliver(&mut process, binary, &prompt).await?;
+                drop(turn);
                 Ok(channel(process, first, true))
             }
             Turn::Heard(_) => Err(Fault::Noise),

@@ -148,8 +148,8 @@ impl<'a> Track<'a> {
         let said = |host: &Host| fs::read_to_string(self.lab.dir().join("said").join(host.name()));
         let texts: Vec<String> = self.hosts.iter().map(|host| said(host).unwrap_or_default()).collect();
         let as_wanted = |text: &&String| {
-            let changes = text.lines().last().and_then(|line| line.strip_prefix("changed in all: "));
-            changes.is_some_and(|changes| (changes != "0") == first)
+            let changed = text.lines().any(|line| line.starts_with("changed: "));
+            text.ends_with("\ndone\n") && changed == first
         };
         self.insist("the script", texts.iter().filter(as_wanted).count(), &texts.concat())?;
         Ok(cost)

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Cost, Goal, Heat, Pair, Results, goals};
+use super::{Goal, Heat, Pair, Results, goals};
 
 const CAPTION: &str = "\
 Medians of runs that took turns. `floor`: the same job as one script over `ssh HOST sh -s` (curve25519), one ssh
@@ -37,13 +37,12 @@ pub fn text(results: &Results) -> String {
 fn row(text: &mut String, heat: &Heat, run: &str, pair: &Pair) {
     let _ = write!(text, "{:>5} {run:<11}", heat.hosts);
     let per_host = 1000.0 / heat.hosts as f64;
-    let columns: [(fn(&Cost) -> f64, f64, usize); 3] = [
-        (|cost| cost.wall_s, 1.0, 3),
-        (|cost| cost.controller_s, per_host, 2),
-        (|cost| cost.hosts_s, per_host, 1),
+    let columns = [
+        (pair.medians(|cost| cost.wall_s), 1.0, 3),
+        (pair.medians(|cost| cost.controller_s), per_host, 2),
+        (pair.medians(|cost| cost.hosts_s), per_host, 1),
     ];
-    for (of, scale, digits) in columns {
-        let (ours, floor) = pair.medians(of);
+    for ((ours, floor), scale, digits) in columns {
         let (left, right) = (ours * scale, floor * scale);
         let _ = write!(text, " | {left:>7.digits$} {right:>7.digits$} {:>5.2}", ours / floor);
     }
@@ -58,6 +57,7 @@ fn line(goal: &Goal) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Cost;
     use super::*;
 
     #[test]

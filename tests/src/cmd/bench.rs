@@ -1,5 +1,6 @@
 //! `cargo lab bench`: how fast it is, beside the same job as a script over ssh.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ pub(crate) struct Bench {
     /// Measure the debug build: quick to make, and only good to see that the benchmark works
     #[arg(long)]
     debug: bool,
+    /// Measure this coordinator, with its agents beside it, instead of building one: to compare versions
+    #[arg(long, value_name = "FILE", conflicts_with = "debug")]
+    program: Option<PathBuf>,
     /// The rack's name; one of that name is taken down first
     #[arg(long, default_value = "bench")]
     name: RackName,
@@ -50,27 +54,28 @@ impl Bench {
     }
 
     fn order(&self) -> Result<Order> {
+        let program = match &self.program {
+            Some(program) => program.canonicalize().doing(|| format!("find {}", program.display()))?,
+            None => self.build()?,
+        };
+        let agents = program.with_file_name("agents");
+        let agent = agents.join(format!("rackwright-agent-{}", std::env::consts::ARCH));
+        let agent_bytes = agent.metadata().doing(|| format!("look at {}", agent.display()))?.len();
+        let (rack, hosts) = (self.name.clone(), self.hosts.clone());
+        Ok(Order { rack, hosts, runs: usize::from(self.runs), program, agent_bytes })
+    }
+
+    /// As it is shipped, unless told otherwise.
+    fn build(&self) -> Result<PathBuf> {
         say("building rackwright and its agent (the first time takes minutes)");
         let target = agents::checkout().join("target");
-        let (profile, flags) =
-            if self.debug { ("debug", [].as_slice()) } else { ("release", ["--release"].as_slice()) };
         let mut cargo = agents::cargo();
-        cargo
-            .args(["build", "--quiet", "--package", "rackwright"])
-            .args(flags)
-            .arg("--target-dir")
-            .arg(&target);
+        cargo.args(["build", "--quiet", "--package", "rackwright", "--target-dir"]).arg(&target);
+        if !self.debug {
+            cargo.arg("--release");
+        }
         must(cargo, "build rackwright", BUILD_LIMIT)?;
         agents::build(false)?;
-        let built = target.join(profile);
-        let agent = built.join(format!("agents/rackwright-agent-{}", std::env::consts::ARCH));
-        let agent_bytes = agent.metadata().doing(|| format!("look at {}", agent.display()))?.len();
-        Ok(Order {
-            rack: self.name.clone(),
-            hosts: self.hosts.clone(),
-            runs: usize::from(self.runs),
-            program: built.join("rackwright"),
-            agent_bytes,
-        })
+        Ok(target.join(if self.debug { "debug/rackwright" } else { "release/rackwright" }))
     }
 }

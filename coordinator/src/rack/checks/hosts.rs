@@ -23,6 +23,20 @@ pub(super) fn check(rack: &Rack, found: &mut Found<'_>) {
         sysctls(rack, entry.hosts.sysctls.iter(), &format!("nodes[{index}].hosts.sysctls"), found);
     }
     waivers(rack, found);
+    textfile(rack, found);
+}
+
+/// The folder becomes part of a unit's text, where blanks, `%` and line ends mean something.
+fn textfile(rack: &Rack, found: &mut Found<'_>) {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    let folder = rack.file().hosts.watch.drift.textfile.as_ref();
+    if let Some(folder) = folder.filter(|f| !f.as_str().chars().all(plain)) {
+        found.error(
+            "hosts.watch.drift.textfile",
+            format!("{:?} has characters that a unit file would take for its own", folder.as_str()),
+            "use a folder of letters, digits, `.`, `_` and `-`",
+        );
+    }
 }
 
 fn files(files: &[HostFile], path: &str, found: &mut Found<'_>) {
