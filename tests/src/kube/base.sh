@@ -93,6 +93,8 @@ mkdir -p /etc/containerd /etc/cni/net.d /opt/cni/bin
 cat > /etc/containerd/config.toml <<'END'
 version = 2
 [plugins."io.containerd.grpc.v1.cri"]
+  # Not every machine lets its hosts protect themselves from the kernel running out of memory.
+  restrict_oom_score_adj = true
   sandbox_image = "registry.k8s.io/pause:3.10.2"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/opt/cni/bin"
