@@ -42,8 +42,21 @@ fn answers(lab: &Lab) -> bool {
 /// A few names of its own (RFC 2606); all others do not exist.
 fn corefile() -> String {
     format!(
-        ".:53 {{\n    bind {RESOLVER_ADDRESS}\n    hosts {{\n        {OPERATOR_ADDRESS} operator.lab.test\n        \
-         {RESOLVER_ADDRESS} resolver.lab.test\n        fallthrough\n    }}\n    \
-         template ANY ANY {{\n        rcode NXDOMAIN\n    }}\n    errors\n}}\n"
+        "lab.test {{
+    bind {RESOLVER_ADDRESS}
+    hosts {{
+        {OPERATOR_ADDRESS} operator.lab.test
+        {RESOLVER_ADDRESS} resolver.lab.test
+    }}
+    errors
+}}
+. {{
+    bind {RESOLVER_ADDRESS}
+    template ANY ANY {{
+        rcode NXDOMAIN
+    }}
+    errors
+}}
+"
     )
 }

@@ -28,7 +28,8 @@ fn assert_all_answer(cluster: &Cluster, from: &str) {
     let host = cluster.lab().host(from);
     for node in cluster.lab().hosts() {
         await_until(&format!("the Service answers from {}", node.name()), LIMIT, || {
-            let answer = host.sh(&format!("busybox wget -T 5 -q -O - http://{address}/")).unwrap();
+            let ask = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | socat -t5 - TCP:{address}:80,connect-timeout=5 | tail -n1");
+            let answer = host.sh(&ask).unwrap();
             if answer.text() == node.name() { Ok(()) } else { Err(answer.stdout + &answer.stderr) }
         })
         .unwrap();
