@@ -6,6 +6,8 @@ use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use zeroize::Zeroizing;
+
 use crate::rack::Loaded;
 use crate::rack::model::ssh::SecretSource;
 use crate::ssh::{Ask, Question, Secret};
@@ -63,14 +65,22 @@ impl Answers {
 fn answer(source: &SecretSource, prompt: &str, folder: &Path, home: Option<&Path>) -> Option<Secret> {
     match source {
         SecretSource::Prompt => on_terminal(prompt),
-        SecretSource::Env(name) => std::env::var(name.as_str()).ok().map(Secret::new),
+        SecretSource::Env(name) => {
+            let found = std::env::var(name.as_str());
+            found.map(Secret::new).inspect_err(|_| tracing::warn!("the environment has no {name}")).ok()
+        }
         SecretSource::File(path) => {
-            let file = std::fs::File::open(path.resolve(folder, home)).ok()?;
-            let mut line = String::new();
-            std::io::BufReader::new(file.take(LONGEST)).read_line(&mut line).ok()?;
-            Some(Secret::new(line.trim_end_matches(['\n', '\r']).to_owned()))
+            let path = path.resolve(folder, home);
+            let line = first_line(&path);
+            line.inspect_err(|e| tracing::warn!("read the secret in {}: {e}", path.display())).ok()
         }
     }
+}
+
+fn first_line(path: &Path) -> std::io::Result<Secret> {
+    let mut line = Zeroizing::new(String::new());
+    std::io::BufReader::new(std::fs::File::open(path)?.take(LONGEST)).read_line(&mut line)?;
+    Ok(Secret::new(line.trim_end_matches(['\n', '\r']).to_owned()))
 }
 
 fn on_terminal(prompt: &str) -> Option<Secret> {

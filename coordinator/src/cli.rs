@@ -142,6 +142,9 @@ pub struct TrustArgs {
     /// The machine was replaced: forget its old key
     #[arg(long)]
     pub replace: bool,
+    /// Print JSON on standard output
+    #[arg(long)]
+    pub json: bool,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
@@ -171,6 +174,9 @@ pub struct InitArgs {
     /// Write here instead of standard output; an existing file is left alone
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Print JSON on standard output: the rack's text, and where it was written
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::Parser as _;
 use rackwright::cli::{Cli, Command};
 use rackwright::cmd;
 use rackwright::console::Console;
@@ -38,19 +38,7 @@ async fn dispatch(console: Console, command: Command) -> Exit {
         Command::Attach(args) => cmd::attach::run(console, args).await,
         Command::Trust(args) => cmd::trust::run(console, args).await,
         Command::Init(args) => cmd::init::run(console, &args),
-        Command::Schema => {
-            console.data(|out| {
-                out.extend_from_slice(cmd::schema::schema().as_bytes());
-                Ok(())
-            });
-            Exit::Done
-        }
-        Command::Completions { shell } => {
-            console.data(|out| {
-                clap_complete::generate(shell, &mut Cli::command(), "rackwright", out);
-                Ok(())
-            });
-            Exit::Done
-        }
+        Command::Schema => cmd::schema::run(console),
+        Command::Completions { shell } => cmd::completions::run(console, shell),
     }
 }

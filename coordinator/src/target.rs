@@ -35,6 +35,7 @@ pub enum TargetError {
 /// Finds targets for the nodes of one rack.
 pub struct Targets {
     resolvers: Vec<(SshConfig, Resolver)>,
+    rack: String,
     folder: PathBuf,
     home: Option<PathBuf>,
 }
@@ -42,7 +43,8 @@ pub struct Targets {
 impl Targets {
     /// For a rack that was read from a file: its relative paths begin at the file's folder.
     pub fn new(loaded: &Loaded, home: Option<PathBuf>) -> Self {
-        let mut targets = Self { resolvers: Vec::new(), folder: loaded.folder.clone(), home };
+        let (rack, folder) = (loaded.name.clone(), loaded.folder.clone());
+        let mut targets = Self { resolvers: Vec::new(), rack, folder, home };
         for node in loaded.rack.nodes() {
             let config = &node.ssh.config;
             if !targets.resolvers.iter().any(|(known, _)| known == config) {
@@ -83,7 +85,10 @@ impl Targets {
         };
         let resolver = self.resolvers.iter().find(|(config, _)| *config == ssh.config);
         let (_, resolver) = resolver.expect("each node's configuration has a resolver");
-        resolver.target(&wanted).await.map_err(|source| TargetError::Config { node: name, source })
+        let target = resolver.target(&wanted).await;
+        let mut target = target.map_err(|source| TargetError::Config { node: name, source })?;
+        target.rack = (self.rack != "rack.yaml").then(|| self.rack.clone());
+        Ok(target)
     }
 
     /// What the rack leaves out of a jump host is as for the node behind it.

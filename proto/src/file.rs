@@ -92,7 +92,7 @@ pub enum FileSeen {
     File {
         /// SHA-256 of its bytes, lower-case hex.
         sha256: String,
-        /// Its bytes, when they are few ([`FileSeen::INLINE`]) and UTF-8: for diffs.
+        /// Its bytes, when they are few ([`FileSeen::INLINE`]), UTF-8, and for everybody to read: for diffs.
         #[serde(default)]
         text: Option<String>,
         /// Permission bits.

@@ -97,10 +97,11 @@ impl Host {
             .map_err(FsError::of("open", real))?;
         let meta = file.metadata().map_err(FsError::of("look at", real))?;
         let bytes = read_bounded(&file, LONGEST).map_err(FsError::of("read", real))?;
-        let few = bytes.len() as u64 <= FileSeen::INLINE;
+        // What not everybody on the host may read does not travel.
+        let shown = bytes.len() as u64 <= FileSeen::INLINE && meta.mode() & 0o004 != 0;
         Ok(FileSeen::File {
             sha256: sha256_hex(&bytes),
-            text: if few { String::from_utf8(bytes).ok() } else { None },
+            text: if shown { String::from_utf8(bytes).ok() } else { None },
             mode: meta.mode() & 0o7777,
             uid: meta.uid(),
             gid: meta.gid(),

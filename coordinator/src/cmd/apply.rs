@@ -11,10 +11,11 @@ use rackwright_proto::plan::{NodePlan, Plan};
 
 use super::check::close;
 use super::push::{self, Following, Share};
-use super::{Context, blocked, plan, split};
+use super::{Context, blocked, plan, split, witness};
 use crate::cli::ApplyArgs;
 use crate::console::Console;
 use crate::exit::Exit;
+use crate::rack::Rack;
 use crate::report;
 use crate::report::apply::{NodeOutcome, NodeResult};
 use crate::survey::{About, NodeError, Surveyed};
@@ -23,7 +24,7 @@ use crate::survey::{About, NodeError, Surveyed};
 const LARGEST_PLAN: u64 = 256 * 1024 * 1024;
 
 /// Runs the command.
-pub async fn run(console: Console, args: ApplyArgs) -> Exit {
+pub async fn run(console: Console, mut args: ApplyArgs) -> Exit {
     let saved = match saved_plan(&args.common.rack) {
         Ok(saved) => saved,
         Err(why) => {
@@ -31,6 +32,10 @@ pub async fn run(console: Console, args: ApplyArgs) -> Exit {
             return Exit::Invalid;
         }
     };
+    if let (Some(plan), true) = (&saved, args.common.nodes.is_empty()) {
+        // Just that: nodes that the plan does not know take no part.
+        args.common.nodes = plan.nodes.iter().map(|n| n.node.clone()).collect();
+    }
     let path = saved.as_ref().map_or(args.common.rack.clone(), |plan| PathBuf::from(&plan.rack));
     match Context::load(console, &path, &args.common) {
         Ok(context) => apply(&context, saved, args.yes).await,
@@ -45,13 +50,7 @@ async fn apply(context: &Context, saved: Option<Plan>, yes: bool) -> Exit {
     let mut plan = plan::whole(context, &mut heard, false).await;
     if let Some(saved) = saved {
         match fitting(context, saved, &plan, &heard) {
-            Some(saved) => {
-                let unknown;
-                (heard, unknown) = known_to(&saved, heard);
-                outcomes.extend(unknown.iter().map(|s| not_in_plan(&context.command("plan -o FILE"), s)));
-                close(unknown).await;
-                plan.nodes = saved.nodes;
-            }
+            Some(saved) => plan.nodes = saved.nodes,
             None => {
                 close(heard).await;
                 return Exit::Refused;
@@ -70,7 +69,7 @@ pub async fn carry_out(
     yes: bool,
     command: &str,
 ) -> Exit {
-    let (shares, idle) = share_out(plan.nodes.clone(), heard);
+    let (shares, idle) = share_out(&context.loaded.rack, plan.nodes.clone(), heard);
     if blocked(&plan.findings) || !shares.is_empty() {
         talk(context, &plan);
     }
@@ -171,7 +170,8 @@ async fn wait_for(context: &Context, ours: Vec<Surveyed>) {
             let wanted = Some(run.clone());
             if session.ask(async |agent| agent.attach(wanted, 0).await).await.is_ok() {
                 let (node, target) = (session.node.clone(), session.target.clone());
-                let mut following = Following { context, target, node, run, plan: None, progress };
+                let mut following =
+                    Following { context, target, node, run, plan: None, witness: None, progress };
                 following.to_its_end(Some(session)).await;
             }
         }
@@ -196,13 +196,17 @@ fn not_reached((node, error): &(NodeName, NodeError)) -> NodeOutcome {
 }
 
 /// Pairs plans with their nodes; nodes without anything to do come second.
-fn share_out(plans: Vec<NodePlan>, heard: Vec<Surveyed>) -> (Vec<Share>, Vec<Surveyed>) {
+fn share_out(rack: &Rack, plans: Vec<NodePlan>, heard: Vec<Surveyed>) -> (Vec<Share>, Vec<Surveyed>) {
     let (mut shares, mut idle) = (Vec::new(), Vec::new());
+    let mut candidates = witness::candidates(rack, &heard);
     let mut plans: Vec<Option<NodePlan>> = plans.into_iter().map(Some).collect();
     for surveyed in heard {
         let of_node = |p: &&mut Option<NodePlan>| p.as_ref().is_some_and(|p| p.node == surveyed.session.node);
         match plans.iter_mut().find(of_node).and_then(Option::take) {
-            Some(plan) if !plan.is_empty() => shares.push(Share { surveyed, plan }),
+            Some(plan) if !plan.is_empty() => {
+                let candidates = candidates.remove(&plan.node).unwrap_or_default();
+                shares.push(Share { surveyed, plan, candidates });
+            }
             _ => idle.push(surveyed),
         }
     }
@@ -242,17 +246,6 @@ fn fitting(context: &Context, saved: Plan, fresh: &Plan, heard: &[Surveyed]) -> 
     context.console.data(|out| report::plan::stale(out, &differences, context.console.paint));
     stale(format!("{} differ from what it was made from", count(differences.len())));
     None
-}
-
-/// Nodes that are in a saved plan, and those that were not reached when it was made.
-fn known_to(saved: &Plan, heard: Vec<Surveyed>) -> (Vec<Surveyed>, Vec<Surveyed>) {
-    heard.into_iter().partition(|s| saved.nodes.iter().any(|n| n.node == s.session.node))
-}
-
-fn not_in_plan(next: &str, surveyed: &Surveyed) -> NodeOutcome {
-    let fault = Fault::new(FaultKind::Stale, "apply the saved plan", "it has nothing for this node");
-    let fault = fault.next(format!("`{next}` makes one that has"));
-    NodeOutcome::idle(surveyed.session.node.clone(), NodeResult::Refused { fault })
 }
 
 fn count(nodes: usize) -> String {

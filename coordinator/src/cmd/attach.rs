@@ -53,7 +53,7 @@ async fn one(
     let node = session.node.clone();
     let target = session.target.clone();
     progress.say(&node, &format!("run {run}"));
-    let mut following = Following { context, target, node, run, plan: None, progress };
+    let mut following = Following { context, target, node, run, plan: None, witness: None, progress };
     Ok(following.to_its_end(Some(session)).await)
 }
 

@@ -1,13 +1,14 @@
 //! `rackwright init`: a commented rack from flags or from a list of hosts.
 
 use std::fmt::Write as _;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::IpAddr;
 use std::path::Path;
 use std::str::FromStr;
 
 use rackwright_proto::name::{NameError, NodeName};
 use rackwright_proto::range::{AddressRange, RangeError};
+use serde::Serialize;
 
 use crate::cli::InitArgs;
 use crate::console::Console;
@@ -16,6 +17,7 @@ use crate::rack;
 use crate::rack::model::Role;
 use crate::rack::model::kubernetes::ProxyMode;
 use crate::rack::words::{HostAddress, UserName, WordError};
+use crate::report;
 
 /// What the operator said on the command line.
 #[derive(Debug, Clone, Default)]
@@ -324,27 +326,37 @@ pub fn run(console: Console, args: &InitArgs) -> Exit {
             return Exit::Invalid;
         }
     };
-    let Some(path) = &args.output else {
-        console.data(|out| {
-            out.extend_from_slice(text.as_bytes());
-            Ok(())
-        });
-        return Exit::Done;
-    };
+    if let Some(path) = &args.output
+        && let Err(exit) = save(console, path, &text)
+    {
+        return exit;
+    }
+    console.data(|out| match (args.json, &args.output) {
+        (true, written) => report::json(out, "init", Told { rack: &text, written: written.as_deref() }),
+        (false, Some(_)) => Ok(()),
+        (false, None) => out.write_all(text.as_bytes()),
+    });
+    Exit::Done
+}
+
+/// `{"format", "kind": "init", "rack": TEXT, "written": FILE or null}`
+#[derive(Serialize)]
+struct Told<'a> {
+    rack: &'a str,
+    written: Option<&'a Path>,
+}
+
+fn save(console: Console, path: &Path, text: &str) -> Result<(), Exit> {
     if path.exists() {
         console.say(format_args!("error: {} is there already; it was left alone", path.display()));
-        return Exit::Invalid;
+        return Err(Exit::Invalid);
     }
-    match crate::atomic::write(path, text.as_bytes(), 0o644) {
-        Ok(()) => {
-            console.say(format_args!("wrote {}; next: `rackwright check {0}`", path.display()));
-            Exit::Done
-        }
-        Err(error) => {
-            console.say(format_args!("error: write {}: {error}", path.display()));
-            Exit::Failed
-        }
-    }
+    crate::atomic::write(path, text.as_bytes(), 0o644).map_err(|error| {
+        console.say(format_args!("error: write {}: {error}", path.display()));
+        Exit::Failed
+    })?;
+    console.say(format_args!("wrote {}; next: `rackwright check {0}`", path.display()));
+    Ok(())
 }
 
 fn options(args: &InitArgs) -> Result<InitOptions, InitError> {

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod attach;
 pub mod check;
+pub mod completions;
 pub mod init;
 pub mod plan;
 pub mod push;
@@ -10,6 +11,7 @@ pub mod revert;
 pub mod schema;
 pub mod status;
 pub mod trust;
+pub mod witness;
 
 use std::path::{Path, PathBuf};
 

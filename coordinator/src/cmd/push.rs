@@ -9,6 +9,7 @@ use rackwright_proto::name::{NodeName, RunId};
 use rackwright_proto::plan::{NodePlan, Run};
 
 use super::Context;
+use super::witness::{Candidate, Witness};
 use crate::agent::AgentError;
 use crate::exit::Exit;
 use crate::fleet;
@@ -44,6 +45,8 @@ pub struct Share {
     pub surveyed: Surveyed,
     /// What is to happen there.
     pub plan: NodePlan,
+    /// Neighbours that may tell whether it still answers them after its risky steps.
+    pub candidates: Vec<Candidate>,
 }
 
 /// Runs all plans, each on its node, all at once. `None` when the operator broke off: the runs go on.
@@ -59,8 +62,13 @@ pub async fn all(context: &Context, run: &RunId, shares: Vec<Share>) -> Option<V
 }
 
 async fn one(context: &Context, run: &RunId, share: Share, progress: &Progress) -> NodeOutcome {
-    let Share { surveyed: Surveyed { mut session, .. }, plan } = share;
+    let Share { surveyed: Surveyed { mut session, .. }, plan, candidates } = share;
     let (node, target) = (session.node.clone(), session.target.clone());
+    // Chosen before, among those that hear it before.
+    let witness = match &plan.confirm {
+        Some(_) => Witness::find(context, candidates).await,
+        None => None,
+    };
     let request = Run { id: run.clone(), operator: operator(), plan: plan.clone() };
     let session = match session.ask(async |agent| agent.run(request).await).await {
         Ok(_) => Some(session),
@@ -68,8 +76,13 @@ async fn one(context: &Context, run: &RunId, share: Share, progress: &Progress) 
         Err(error) if is_lost(&error) => None,
         Err(error) => return NodeOutcome::idle(node, refused(&error)),
     };
-    let mut following = Following { context, target, node, run: run.clone(), plan: Some(plan), progress };
-    following.to_its_end(session).await
+    let (run, plan) = (run.clone(), Some(plan));
+    let mut following = Following { context, target, node, run, plan, witness, progress };
+    let outcome = following.to_its_end(session).await;
+    if let Some(witness) = following.witness {
+        witness.close().await;
+    }
+    outcome
 }
 
 fn is_lost(error: &NodeError) -> bool {
@@ -96,6 +109,8 @@ pub struct Following<'a> {
     pub run: RunId,
     /// Its plan, where it is ours: for reasons and the number of steps.
     pub plan: Option<NodePlan>,
+    /// A neighbour that heard the node before.
+    pub witness: Option<Witness>,
     /// Where it is told.
     pub progress: &'a Progress,
 }
@@ -154,7 +169,7 @@ impl Following<'_> {
         }
     }
 
-    async fn listen(&self, session: &mut Session, events: &mut Vec<Event>) -> Result<(), NodeError> {
+    async fn listen(&mut self, session: &mut Session, events: &mut Vec<Event>) -> Result<(), NodeError> {
         loop {
             let next = session.ask(async |agent| agent.next_event().await).await?;
             let Some(event) = next else { return Ok(()) };
@@ -167,27 +182,35 @@ impl Following<'_> {
         }
     }
 
-    /// Over a new connection: that it can be made is the proof.
-    async fn confirm(&self) {
+    /// Over a new connection: that it can be made is the proof, where a neighbour still hears the node, too.
+    async fn confirm(&mut self) {
         let within = self.plan.as_ref().and_then(|p| p.confirm.as_ref()).map_or(60, |c| c.within_s);
-        let confirmed = tokio::time::timeout(Duration::from_secs(within.into()), async {
-            while let Err(fault) = self.confirm_once().await {
-                // The host no longer waits for it, as when an old run is listened to: its records tell how it went.
-                if fault.kind == FaultKind::Stale && fault.next.is_empty() {
-                    return;
-                }
-                self.progress.say(&self.node, &format!("cannot confirm yet: {fault}"));
-                tokio::time::sleep(PAUSE).await;
-            }
-        });
-        if confirmed.await.is_err() {
+        let within = Duration::from_secs(within.into());
+        if tokio::time::timeout(within, self.confirm_until_done()).await.is_err() {
             self.progress.say(&self.node, "not confirmed: the node undoes its risky steps by itself");
         }
     }
 
-    async fn confirm_once(&self) -> Result<(), Fault> {
+    async fn confirm_until_done(&mut self) {
+        while let Err(fault) = self.confirm_once().await {
+            // The host no longer waits for it, as when an old run is listened to: its records tell how it went.
+            if fault.kind == FaultKind::Stale && fault.next.is_empty() {
+                return;
+            }
+            self.progress.say(&self.node, &format!("cannot confirm yet: {fault}"));
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn confirm_once(&mut self) -> Result<(), Fault> {
         let open = Session::open(&self.context.dialer, &self.context.agents, &self.target, &self.node);
         let mut session = open.await.map_err(|e| e.fault())?;
+        if let Some(witness) = &mut self.witness
+            && witness.hears().await == Some(false)
+        {
+            let cause = format!("{} asks for it and gets no answer any more", witness.node);
+            return Err(Fault::new(FaultKind::Host, "hear the node's ARP", cause));
+        }
         let run = self.run.clone();
         session.ask(async |agent| agent.confirm(run).await).await.map_err(|e| e.fault())?;
         session.close().await;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use russh::keys::{HashAlg, PublicKey};
+use serde::Serialize;
 
 use super::{load_rack, no_such_node};
 use crate::ask;
@@ -10,6 +11,7 @@ use crate::cli::TrustArgs;
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::rack::Loaded;
+use crate::report;
 use crate::ssh::known_hosts::{self, KnownHostsError, Verdict};
 use crate::ssh::trust::{Existing, record};
 use crate::ssh::{Dialer, Target};
@@ -37,7 +39,33 @@ pub async fn run(console: Console, args: TrustArgs) -> Exit {
             return Exit::Failed;
         }
     };
-    decide(console, &args, &target, &keys)
+    let decided = decide(console, &args, &target, &keys);
+    if args.json {
+        let keys = keys.iter().map(|key| Key {
+            algorithm: key.algorithm().to_string(),
+            fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
+        });
+        let told = Told { node: &args.node, keys: keys.collect(), recorded: decided.as_ref().ok() };
+        console.data(|out| report::json(out, "trust", told));
+    }
+    match decided {
+        Ok(_) => Exit::Done,
+        Err(exit) => exit,
+    }
+}
+
+/// `{"format", "kind": "trust", "node", "keys": [{"algorithm", "fingerprint"}], "recorded": FILE or null}`
+#[derive(Serialize)]
+struct Told<'a> {
+    node: &'a str,
+    keys: Vec<Key>,
+    recorded: Option<&'a PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Key {
+    algorithm: String,
+    fingerprint: String,
 }
 
 /// The node of this name, or a jump host on the way to some node.
@@ -54,7 +82,8 @@ async fn target(loaded: &Loaded, name: &str, home: Option<PathBuf>) -> Result<Op
     Ok(None)
 }
 
-fn decide(console: Console, args: &TrustArgs, target: &Target, keys: &[PublicKey]) -> Exit {
+/// Shows the keys, asks, records; the file that they stand in now.
+fn decide(console: Console, args: &TrustArgs, target: &Target, keys: &[PublicKey]) -> Result<PathBuf, Exit> {
     console.say(format_args!("{} ({}) shows", args.node, target.endpoint));
     for key in keys {
         console.say(format_args!("  {} {}", key.algorithm(), key.fingerprint(HashAlg::Sha256)));
@@ -64,31 +93,27 @@ fn decide(console: Console, args: &TrustArgs, target: &Target, keys: &[PublicKey
         Ok(None) => {}
         Ok(Some(why)) => {
             console.say(format_args!("error: {why}; nothing was recorded"));
-            return Exit::Refused;
+            return Err(Exit::Refused);
         }
         Err(error) => {
             console.error(&error);
-            return Exit::Failed;
+            return Err(Exit::Failed);
         }
     }
     let question = if args.replace { "Forget its old keys and trust these?" } else { "Trust them?" };
-    match args.yes || console.ask(question).unwrap_or(false) {
-        false => {
-            console.say("nothing was recorded; say --yes where there is no terminal to ask on");
-            Exit::Refused
+    if !args.yes && !console.ask(question).unwrap_or(false) {
+        console.say("nothing was recorded; say --yes where there is no terminal to ask on");
+        return Err(Exit::Refused);
+    }
+    let existing = if args.replace { Existing::Replace } else { Existing::Keep };
+    match record(&target.endpoint, keys, existing) {
+        Ok(file) => {
+            console.say(format_args!("recorded in {}", file.display()));
+            Ok(file)
         }
-        true => {
-            let existing = if args.replace { Existing::Replace } else { Existing::Keep };
-            match record(&target.endpoint, keys, existing) {
-                Ok(file) => {
-                    console.say(format_args!("recorded in {}", file.display()));
-                    Exit::Done
-                }
-                Err(error) => {
-                    console.error(&error);
-                    Exit::Failed
-                }
-            }
+        Err(error) => {
+            console.error(&error);
+            Err(Exit::Failed)
         }
     }
 }

@@ -68,7 +68,7 @@ fn sysctls(scene: &Scene, network: &Network, link: &Link) -> Vec<Finding> {
     let after = wanted.arp_ignore.unwrap_or(all.arp_ignore).max(own.arp_ignore);
     if after >= 8 {
         findings.retain(|finding| !finding.checked.contains("arp_ignore"));
-        findings.push(ignores_all(&link.name, all.arp_ignore, own.arp_ignore));
+        findings.push(ignores_all(&link.name, wanted.arp_ignore, all.arp_ignore, own.arp_ignore));
     }
     findings
 }
@@ -92,13 +92,24 @@ fn effective(link: &str, key: &str, wanted: u8, all: u8, own: u8) -> Option<Find
     )
 }
 
-fn ignores_all(link: &str, all: u8, own: u8) -> Finding {
+fn ignores_all(link: &str, wanted: Option<u8>, all: u8, own: u8) -> Finding {
     let key = format!("net.ipv4.conf.{}.arp_ignore", sysctl_name(link));
+    let (seen, fix) = match wanted {
+        Some(wanted) if wanted >= 8 => (
+            format!("the rack sets arp_ignore to {wanted} for all"),
+            "set net.ipv4.conf.all.arp_ignore to 1 or 2 in the rack's hosts.sysctls, or leave it out"
+                .to_owned(),
+        ),
+        _ => (
+            format!("arp_ignore is {all} for all and {own} for {link}"),
+            format!("sysctl -w net.ipv4.conf.all.arp_ignore=1 {key}=0, and in sysctl.d"),
+        ),
+    };
     error(names::ARP_IGNORE_ALL, &key)
         .checked(format!("whether {link} answers ARP at all"))
-        .observed(format!("arp_ignore is {all} for all and {own} for {link}: with 8 the host answers nobody"))
+        .observed(format!("{seen}: with 8 the host answers nobody"))
         .expected("less than 8 for both")
-        .fix(format!("sysctl -w net.ipv4.conf.all.arp_ignore=1 {key}=0, and in sysctl.d"))
+        .fix(fix)
 }
 
 fn leased(pool: &PoolInput, node: &NodeInput, link: &str, subnet: &IpNet) -> Option<Finding> {

@@ -166,7 +166,11 @@ fn ends(step: &PlannedStep) -> (String, Option<String>) {
 /// The old and the new text of a file step, where they differ and both can be shown.
 fn texts(step: &PlannedStep) -> Option<(Option<&str>, &str)> {
     let HostStep::File(file) = &step.step else { return None };
-    let FileWant::Content { content: Content::Text(new), .. } = &file.want else { return None };
+    let FileWant::Content { content: Content::Text(new), mode, .. } = &file.want else { return None };
+    // What not everybody may read on the host is nothing for a terminal, a log or a ticket.
+    if mode & 0o004 == 0 {
+        return None;
+    }
     match &step.seen {
         Seen::File(FileSeen::Absent) => Some((None, new)),
         Seen::File(FileSeen::File { text: Some(old), .. }) if old != new => Some((Some(old), new)),

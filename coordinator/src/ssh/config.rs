@@ -149,7 +149,14 @@ impl Resolver {
             deadlines.connect = answer.connect_timeout.unwrap_or(deadlines.connect);
         }
         let jump = self.jumps(jump, wanted).await?;
-        Ok(Target { node: wanted.node.clone(), endpoint, jump, privilege: wanted.privilege, deadlines })
+        Ok(Target {
+            node: wanted.node.clone(),
+            endpoint,
+            jump,
+            privilege: wanted.privilege,
+            deadlines,
+            rack: None,
+        })
     }
 
     /// The jump hosts with what the configuration says about each. The first one's own jump hosts come before it, as

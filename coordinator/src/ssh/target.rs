@@ -74,6 +74,8 @@ pub struct Target {
     pub privilege: Privilege,
     /// How long each thing may take.
     pub deadlines: Deadlines,
+    /// The rack's file where it is not the default one: for commands that errors tell to type.
+    pub rack: Option<String>,
 }
 
 impl Target {
@@ -86,6 +88,7 @@ impl Target {
             jump: self.jump[..index].to_vec(),
             privilege: Privilege::Login,
             deadlines: self.deadlines,
+            rack: self.rack.clone(),
         })
     }
 }

@@ -123,7 +123,7 @@ impl Sshd {
 
     pub fn target(&self) -> Target {
         let (jump, privilege, deadlines) = (vec![], Privilege::Login, Deadlines::default());
-        Target { node: "w1".into(), endpoint: self.endpoint(), jump, privilege, deadlines }
+        Target { node: "w1".into(), endpoint: self.endpoint(), jump, privilege, deadlines, rack: None }
     }
 }
 
