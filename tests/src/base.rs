@@ -1,4 +1,5 @@
-//! The base tree: one Debian, built once by debootstrap, read by every host through an overlay.
+//! The base trees: one Debian for plain hosts, one for hosts of clusters, each built once by debootstrap, read by
+//! every host through an overlay.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{BufRead, BufReader};
@@ -38,74 +39,100 @@ const PACKAGES: &[&str] = &[
     "systemd",
     "systemd-sysv",
 ];
+/// What a node of a cluster has besides, and what the images of the lab are made of.
+const KUBE_PACKAGES: &[&str] = &["busybox-static", "containerd", "ipset", "runc"];
 const FINISH: &str = include_str!("base.sh");
+const KUBE_FINISH: &str = include_str!("kube/base.sh");
 const FINISH_LIMIT: Duration = Duration::from_secs(120);
 
-/// The path of the base tree; builds it when this recipe was never built here.
-pub fn ensure() -> Result<PathBuf> {
-    let tree = Path::new(CACHE).join(format!("base-{}", recipe_hash()));
-    if tree.is_dir() {
-        return Ok(tree);
-    }
-    need::ensure()?;
-    let lock = lock_cache()?;
-    if !tree.is_dir() {
-        build(&tree)?;
-    }
-    drop(lock);
-    Ok(tree)
+/// What goes into a base tree.
+struct Recipe {
+    packages: Vec<&'static str>,
+    /// Scripts that run inside the tree, one after the other.
+    finish: Vec<&'static str>,
 }
 
-/// Names the recipe: another suite, package or finishing step makes another tree.
-fn recipe_hash() -> String {
+/// The path of the base tree of plain hosts; builds it when its recipe was never built here.
+pub fn ensure() -> Result<PathBuf> {
+    Recipe { packages: PACKAGES.to_vec(), finish: vec![FINISH] }.ensure()
+}
+
+/// The path of the base tree of a cluster's hosts, likewise.
+pub(crate) fn ensure_kube() -> Result<PathBuf> {
+    Recipe { packages: [PACKAGES, KUBE_PACKAGES].concat(), finish: vec![FINISH, KUBE_FINISH] }.ensure()
+}
+
+impl Recipe {
+    fn ensure(&self) -> Result<PathBuf> {
+        let tree = Path::new(CACHE).join(format!("base-{}", self.hash()));
+        if tree.is_dir() {
+            return Ok(tree);
+        }
+        need::ensure()?;
+        let lock = lock_cache()?;
+        if !tree.is_dir() {
+            self.build(&tree)?;
+        }
+        drop(lock);
+        Ok(tree)
+    }
+
+    /// Another suite, package or finishing step makes another tree.
+    fn hash(&self) -> String {
+        short_hash([SUITE].iter().chain(&self.packages).chain(&self.finish).map(|part| part.as_bytes()))
+    }
+
+    fn build(&self, tree: &Path) -> Result<()> {
+        let started = Instant::now();
+        let temporary = Path::new(CACHE).join("partial");
+        if temporary.exists() {
+            say("removing a base tree whose build was interrupted");
+            fs::remove_dir_all(&temporary).doing(|| format!("remove {}", temporary.display()))?;
+        }
+        let count = self.packages.len();
+        say(format_args!("building a base tree (Debian {SUITE}, {count} packages; once, some minutes)"));
+        debootstrap(&self.packages, &temporary)?;
+        say("finishing the base tree");
+        for script in &self.finish {
+            let mut finish = command("chroot");
+            finish.arg(&temporary).args(["/bin/sh", "-s"]);
+            must_with(finish, Some(script.as_bytes()), "finish the base tree", FINISH_LIMIT)?;
+        }
+        fs::rename(&temporary, tree).doing(|| format!("move the base tree to {}", tree.display()))?;
+        say(format_args!("base tree ready in {} s: {}", started.elapsed().as_secs(), tree.display()));
+        Ok(())
+    }
+}
+
+/// Names a recipe by its parts, in twelve hexadecimal digits.
+pub(crate) fn short_hash<'a>(parts: impl Iterator<Item = &'a [u8]>) -> String {
     let mut hash = Sha256::new();
-    for part in [SUITE].iter().chain(PACKAGES).chain(&[FINISH]) {
-        hash.update(part.as_bytes());
+    for part in parts {
+        hash.update(part);
         hash.update([0]);
     }
     hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Two builds at once would double the work; the kernel drops the lock with its holder.
-fn lock_cache() -> Result<Flock<File>> {
+pub(crate) fn lock_cache() -> Result<Flock<File>> {
     DirBuilder::new().recursive(true).mode(0o755).create(CACHE).doing(|| format!("create {CACHE}"))?;
     let directory = File::open(CACHE).doing(|| format!("open {CACHE}"))?;
     let directory = match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => return Ok(lock),
         Err((directory, _)) => directory,
     };
-    say("another process is building the base tree; waiting for it");
+    say("another process is building into the cache; waiting for it");
     Flock::lock(directory, FlockArg::LockExclusive)
         .map_err(|(_, errno)| errno)
         .doing(|| format!("lock {CACHE}"))
 }
 
-fn build(tree: &Path) -> Result<()> {
-    let started = Instant::now();
-    let temporary = Path::new(CACHE).join("partial");
-    if temporary.exists() {
-        say("removing a base tree whose build was interrupted");
-        fs::remove_dir_all(&temporary).doing(|| format!("remove {}", temporary.display()))?;
-    }
-    say(format_args!(
-        "building the base tree (Debian {SUITE}, {} packages; once, some minutes)",
-        PACKAGES.len()
-    ));
-    debootstrap(&temporary)?;
-    say("finishing the base tree");
-    let mut finish = command("chroot");
-    finish.arg(&temporary).args(["/bin/sh", "-s"]);
-    must_with(finish, Some(FINISH.as_bytes()), "finish the base tree", FINISH_LIMIT)?;
-    fs::rename(&temporary, tree).doing(|| format!("move the base tree to {}", tree.display()))?;
-    say(format_args!("base tree ready in {} s: {}", started.elapsed().as_secs(), tree.display()));
-    Ok(())
-}
-
 /// In mount and PID namespaces of its own, so that a killed build leaves no mount and no process.
-fn debootstrap(into: &Path) -> Result<()> {
+fn debootstrap(packages: &[&str], into: &Path) -> Result<()> {
     let mut build = command("unshare");
     build.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "debootstrap"]);
-    build.args(["--variant=minbase", &format!("--include={}", PACKAGES.join(",")), SUITE]).arg(into);
+    build.args(["--variant=minbase", &format!("--include={}", packages.join(",")), SUITE]).arg(into);
     build.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     sys::die_with_parent(&mut build);
     let mut child = build.spawn().doing(|| "start debootstrap".to_owned())?;

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -86,12 +86,19 @@ impl Host {
 
     /// The same with standard input and a deadline of the caller's.
     pub fn sh_with(&self, script: &str, input: Option<&[u8]>, limit: Duration) -> Result<Output> {
+        let mut shell = self.command("sh")?;
+        shell.args(["-c", script]);
+        run::run(shell, input, limit)
+    }
+
+    /// A program of the host as root inside of it, as with [`Host::sh`] but with arguments as they are.
+    pub fn command(&self, program: &str) -> Result<Command> {
         let mut enter = command("nsenter");
         enter.args(["--target", &self.running_pid()?.to_string()]);
         enter.args(["--mount", "--net", "--pid", "--uts", "--ipc", "--cgroup", "--root", "--wd", "--"]);
         enter.args(["env", "-i", "HOME=/root", "LANG=C.UTF-8"]);
-        enter.args(["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "sh", "-c", script]);
-        run::run(enter, input, limit)
+        enter.args(["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", program]);
+        Ok(enter)
     }
 
     /// Standard output of a command that must succeed, without white space at its ends.
@@ -163,7 +170,7 @@ impl Host {
     fn wait_until_up(&self) -> Result<()> {
         let started = Instant::now();
         self.wait_for_banner()?;
-        if self.kind == Kind::Systemd {
+        if self.kind != Kind::Light {
             let left = BOOT_LIMIT.saturating_sub(started.elapsed());
             let state = self.sh_with("systemctl is-system-running --wait", None, left)?;
             if !["running", "degraded"].contains(&state.text()) {
@@ -219,7 +226,7 @@ impl Host {
 /// The control groups that a kind of host needs.
 pub(crate) fn extent(kind: Kind) -> Extent {
     match kind {
-        Kind::Systemd => Extent::Whole,
+        Kind::Systemd | Kind::Kube(_) => Extent::Whole,
         Kind::Light => Extent::Accounting,
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::Ipv4Net;
 
 use crate::defect::{Defect, NEIGHBOUR, WRONG_MTU};
-use crate::spec::{BASTION, Spec};
+use crate::spec::{BASTION, Kind, Spec};
 
 /// Documentation networks (RFC 5737), each the IPv4 prefix of one segment.
 const PREFIXES: [Ipv4Addr; 3] =
@@ -15,6 +15,11 @@ const FLEET: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(198, 18, 0, 0), 15);
 /// More hosts than this would grow into the usual pools at .200.
 pub(crate) const MOST_IN_24: usize = 180;
 const OPERATOR: u32 = 1;
+const RESOLVER: u32 = 53;
+/// The operator's address in a rack without a bastion.
+pub(crate) const OPERATOR_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// The address of the resolver that a rack of cluster hosts has.
+pub(crate) const RESOLVER_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
 const BASTION_NUMBER: u32 = 10;
 const FIRST_HOST: u32 = 11;
 const FIRST_SECOND_NIC: u32 = 230;
@@ -131,14 +136,20 @@ fn host(spec: &Spec, name: &str, number: u32, gateway: Ipv4Addr) -> Station {
 }
 
 fn neighbours(spec: &Spec) -> Vec<Station> {
-    if !spec.has(Defect::PoolNeighbour) {
-        return Vec::new();
+    let mut devices = Vec::new();
+    if spec.has(Defect::PoolNeighbour) {
+        devices.push(device(spec, "printer", "neighbour", u32::from(NEIGHBOUR.octets()[3])));
     }
-    let number = u32::from(NEIGHBOUR.octets()[3]);
-    let mut device = nic(spec, 0, number, 0);
-    device.port = "neighbour".to_owned();
-    let id = spec.name.neighbour("printer");
-    vec![Station { gateway: None, ..station(id, vec![device], Ipv4Addr::UNSPECIFIED) }]
+    if matches!(spec.kind, Kind::Kube(_)) {
+        devices.push(device(spec, "resolver", "resolver", RESOLVER));
+    }
+    devices
+}
+
+fn device(spec: &Spec, name: &str, port: &str, number: u32) -> Station {
+    let mut nic = nic(spec, 0, number, 0);
+    nic.port = port.to_owned();
+    Station { gateway: None, ..station(spec.name.neighbour(name), vec![nic], Ipv4Addr::UNSPECIFIED) }
 }
 
 fn station(id: String, nics: Vec<Nic>, gateway: Ipv4Addr) -> Station {

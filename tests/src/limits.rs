@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::error::{Doing, Result};
+use crate::spec::Kind;
 use crate::talk::say;
 
 /// A limit that all hosts of the machine share.
@@ -23,7 +24,9 @@ const LIMITS: [Limit; 3] = [
 ];
 
 /// Raises the limits for many hosts, and says so.
-pub(crate) fn raise_for(hosts: usize) -> Result<()> {
+pub(crate) fn raise_for(hosts: usize, kind: Kind) -> Result<()> {
+    // containerd, kubelet and every container take as much again.
+    let hosts = if matches!(kind, Kind::Kube(_)) { 4 * hosts } else { hosts };
     LIMITS.iter().filter(|limit| hosts > limit.hosts_that_fit).try_for_each(Limit::raise)
 }
 

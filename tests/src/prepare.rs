@@ -2,13 +2,14 @@
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cgroup;
 use crate::defect::Defect;
 use crate::error::{Doing, Result};
 use crate::host::{Host, extent};
 use crate::keys;
+use crate::kube::{self, Parts};
 use crate::layout::{Layout, Station};
 use crate::netns::station_script;
 use crate::spec::{Kind, Login, Spec};
@@ -19,6 +20,10 @@ pub(crate) struct Shared<'a> {
     pub(crate) spec: &'a Spec,
     pub(crate) layout: &'a Layout,
     pub(crate) base: &'a Path,
+    /// What hosts of a cluster have besides.
+    pub(crate) parts: Option<&'a Parts>,
+    /// A cluster of the same shape that they are to be copies of.
+    pub(crate) template: Option<&'a Path>,
     /// The operator's public key.
     pub(crate) authorized: &'a str,
 }
@@ -32,6 +37,9 @@ pub(crate) fn prepare(shared: &Shared<'_>, host: &Host, station: &Station) -> Re
             .mode(0o755)
             .create(&path)
             .doing(|| format!("create {}", path.display()))?;
+    }
+    if let Some(parts) = shared.parts {
+        kube::give(parts, shared.template, host)?;
     }
     let tree = Tree::new(shared.base, host.dir.join("upper"));
     identity(shared, host, &tree)?;
@@ -85,12 +93,13 @@ fn scripts(shared: &Shared<'_>, host: &Host, station: &Station) -> Result<()> {
         "NAME='{}'\nID='{}'\nBASE='{}'\nHOST_GROUPS='{}'\n",
         host.name,
         host.id,
-        shared.base.display(),
+        lower_directories(shared),
         groups.join(" ")
     );
     let boot = match host.kind {
         Kind::Systemd => include_str!("systemd.sh"),
         Kind::Light => include_str!("light.sh"),
+        Kind::Kube(_) => include_str!("kube/boot.sh"),
     };
     for (file, text) in [
         ("host.env", environment.as_str()),
@@ -102,6 +111,12 @@ fn scripts(shared: &Shared<'_>, host: &Host, station: &Station) -> Result<()> {
         fs::write(&path, text).doing(|| format!("write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// The layers below a host's own, as overlayfs wants them: the uppermost first (overlayfs.rst).
+fn lower_directories(shared: &Shared<'_>) -> String {
+    let layers = shared.parts.iter().flat_map(|parts| &parts.layers).map(PathBuf::as_path);
+    layers.chain([shared.base]).map(|path| path.display().to_string()).collect::<Vec<_>>().join(":")
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Doing, LabError, Result};
 use crate::host::Host;
+use crate::kube::{self, Parts};
 use crate::layout::{Layout, lay_out};
 use crate::names::{RACKS, RackName, netns_path};
 use crate::prepare::{Shared, prepare};
@@ -36,6 +37,26 @@ struct State {
     ready: bool,
 }
 
+/// What hosts are made of.
+struct Trees {
+    base: PathBuf,
+    parts: Option<Parts>,
+    template: Option<PathBuf>,
+}
+
+impl Trees {
+    fn ensure(spec: &Spec) -> Result<Self> {
+        match spec.kind {
+            Kind::Systemd | Kind::Light => Ok(Self { base: base::ensure()?, parts: None, template: None }),
+            Kind::Kube(release) => {
+                let parts = Parts::ensure(release)?;
+                let template = Some(kube::template_of(spec, release, &parts)).filter(|path| path.is_dir());
+                Ok(Self { base: parts.base.clone(), parts: Some(parts), template })
+            }
+        }
+    }
+}
+
 /// A rack that stands.
 #[derive(Debug)]
 pub struct Lab {
@@ -51,7 +72,7 @@ impl Lab {
     pub fn up(spec: Spec) -> Result<Self> {
         spec.validate()?;
         need::ensure()?;
-        let base = base::ensure()?;
+        let trees = Trees::ensure(&spec)?;
         let _lock = lock_cleared(&spec.name)?;
         let mut lab = Self { layout: lay_out(&spec), spec, owned: false };
         match read_state(&lab.spec.name) {
@@ -61,7 +82,7 @@ impl Lab {
                 let text = format!("rack `{name}` stands with another shape: `cargo lab down {name}` first");
                 return Err(LabError::Refused(text));
             }
-            None => lab.build(&base)?,
+            None => lab.build(&trees)?,
         }
         lab.owned = true;
         Ok(lab)
@@ -202,9 +223,9 @@ impl Lab {
         Ok(())
     }
 
-    fn build(&self, base: &Path) -> Result<()> {
+    fn build(&self, trees: &Trees) -> Result<()> {
         let started = Instant::now();
-        let made = self.build_steps(base);
+        let made = self.build_steps(trees);
         if made.is_err() {
             // The error already carries what the host said; a half rack is of no use to anybody.
             let _ = sweep::down(&self.spec.name);
@@ -218,25 +239,27 @@ impl Lab {
     }
 
     /// Racks of tests are quiet: their output would run into each other.
-    fn tells(&self) -> bool {
+    pub(crate) fn tells(&self) -> bool {
         self.spec.name.test_process().is_none()
     }
 
-    fn build_steps(&self, base: &Path) -> Result<()> {
-        limits::raise_for(self.layout.hosts.len())?;
-        self.write_state(base, false)?;
+    fn build_steps(&self, trees: &Trees) -> Result<()> {
+        limits::raise_for(self.layout.hosts.len(), self.spec.kind)?;
+        self.write_state(&trees.base, false)?;
         keys::generate(&self.identity(), &format!("operator of {}", self.spec.name))?;
         netns::run_script(&netns::rack_script(&self.layout), "make the rack's network")?;
-        self.prepare_all(base)?;
+        self.prepare_all(trees)?;
         self.write_operator_files()?;
         self.boot_all()?;
         self.set_password()?;
-        self.write_state(base, true)
+        self.write_state(&trees.base, true)
     }
 
-    fn prepare_all(&self, base: &Path) -> Result<()> {
+    fn prepare_all(&self, trees: &Trees) -> Result<()> {
         let authorized = keys::public(&self.identity())?;
-        let shared = Shared { spec: &self.spec, layout: &self.layout, base, authorized: &authorized };
+        let (base, parts, template) = (&trees.base, trees.parts.as_ref(), trees.template.as_deref());
+        let shared =
+            Shared { spec: &self.spec, layout: &self.layout, base, parts, template, authorized: &authorized };
         let pairs: Vec<_> = self.hosts().into_iter().zip(&self.layout.hosts).collect();
         each(&pairs, BOOTS_AT_A_TIME, |(host, (_, station))| prepare(&shared, host, station))
             .into_iter()
@@ -324,7 +347,7 @@ fn boot(hosts: &[Host], tell: bool) -> Result<()> {
         let started = Instant::now();
         let result = host.boot();
         failed.fetch_or(result.is_err(), Ordering::Relaxed);
-        if result.is_ok() && tell && host.kind == Kind::Systemd {
+        if result.is_ok() && tell && host.kind != Kind::Light {
             say(format_args!(
                 "{} is up ({}, {:.1} s)",
                 host.name,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::defect::Defect;
 use crate::error::{LabError, Result};
+use crate::kube::Release;
 use crate::layout::MOST_IN_24;
 use crate::names::RackName;
 
@@ -19,6 +20,8 @@ pub enum Kind {
     Systemd,
     /// Only sshd, in namespaces of its own: for fleets.
     Light,
+    /// As [`Kind::Systemd`], and carries containers: for clusters.
+    Kube(Release),
 }
 
 /// As whom the rack's file tells to log in.
@@ -78,6 +81,12 @@ impl Spec {
     /// Light hosts instead of whole ones.
     pub fn light(mut self) -> Self {
         self.kind = Kind::Light;
+        self
+    }
+
+    /// Hosts that carry containers, for a cluster of this version.
+    pub fn kube(mut self, release: Release) -> Self {
+        self.kind = Kind::Kube(release);
         self
     }
 

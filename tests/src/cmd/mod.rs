@@ -2,6 +2,7 @@
 
 mod agents;
 mod bench;
+mod cluster;
 mod demo;
 mod down;
 mod exec;
@@ -36,6 +37,7 @@ enum Command_ {
     Kill(host::Kill),
     Exec(exec::Exec),
     Rackwright(rackwright::Rackwright),
+    Cluster(cluster::Cluster),
     Demo(demo::Demo),
     Test(test::Test),
     Bench(bench::Bench),
@@ -53,6 +55,7 @@ impl Lab {
             Command_::Kill(kill) => kill.run(),
             Command_::Exec(exec) => exec.run(),
             Command_::Rackwright(rackwright) => rackwright.run(),
+            Command_::Cluster(cluster) => cluster.run(),
             Command_::Demo(demo) => demo.run(),
             Command_::Test(test) => test.run(),
             Command_::Bench(bench) => bench.run(),

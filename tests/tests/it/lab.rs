@@ -7,6 +7,8 @@ use rackwright_lab::{Defect, Lab, Login, RackName, Spec, await_until, need_lab};
 
 use crate::traces;
 
+const UP: &[&str] = &["up", "3"];
+
 fn ssh(lab: &Lab, host: &str, script: &str) -> String {
     let output = lab.ssh(host).unwrap().arg(script).output().unwrap();
     assert!(output.status.success(), "{host}: {script}: {}", String::from_utf8_lossy(&output.stderr));
@@ -203,12 +205,12 @@ fn up_again_takes_the_rack_as_it_is_and_boots_the_dead() {
     assert_eq!(again.host("cp1").read("cat /root/note").unwrap(), "kept");
 }
 
-/// Kills `lab up` as soon as `reached` says so, and takes down what is left.
-fn killed_when(what: &str, reached: impl Fn(&RackName) -> bool) {
+/// Kills `lab` while it brings something up, as soon as `reached` says so, and takes down what is left.
+pub(crate) fn killed_when(arguments: &[&str], what: &str, reached: impl Fn(&RackName) -> bool) {
     let lab = env!("CARGO_BIN_EXE_lab");
     let rack = RackName::of_test();
     let mut up = Command::new(lab);
-    up.args(["up", "3", "--name", &rack.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+    up.args(arguments).args(["--name", &rack.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
     let mut up = up.spawn().unwrap();
     let seen = || if reached(&rack) { Ok(()) } else { Err("not yet".to_owned()) };
     await_until(what, Duration::from_secs(300), seen).unwrap();
@@ -222,7 +224,7 @@ fn killed_when(what: &str, reached: impl Fn(&RackName) -> bool) {
 #[test]
 fn a_lab_killed_while_it_wires_the_network_leaves_nothing() {
     need_lab!();
-    killed_when("the operator's namespace is there", |rack| {
+    killed_when(UP, "the operator's namespace is there", |rack| {
         rackwright_lab::netns_path(&rack.operator()).exists()
     });
 }
@@ -230,13 +232,13 @@ fn a_lab_killed_while_it_wires_the_network_leaves_nothing() {
 #[test]
 fn a_lab_killed_while_it_prepares_hosts_leaves_nothing() {
     need_lab!();
-    killed_when("the first host is prepared", |rack| rack.dir().join("hosts/cp1/host.env").exists());
+    killed_when(UP, "the first host is prepared", |rack| rack.dir().join("hosts/cp1/host.env").exists());
 }
 
 #[test]
 fn a_lab_killed_while_hosts_boot_leaves_nothing() {
     need_lab!();
-    killed_when("the first host boots", |rack| rack.dir().join("hosts/cp1/console.log").exists());
+    killed_when(UP, "the first host boots", |rack| rack.dir().join("hosts/cp1/console.log").exists());
 }
 
 #[test]

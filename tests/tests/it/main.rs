@@ -5,6 +5,7 @@ mod apply;
 mod bastion;
 mod bench;
 mod check;
+mod cluster;
 mod confirm;
 mod defects;
 mod detach;

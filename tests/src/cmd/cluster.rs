@@ -1,0 +1,110 @@
+//! `cargo lab cluster`: a real Kubernetes cluster on hosts of a rack.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use rackwright_lab::talk::say;
+use rackwright_lab::{Login, RackName, Release, Result, Spec, sweep};
+
+use super::become_command;
+
+/// The rack below a cluster has this name, unless another is given.
+const NAME: &str = "kube";
+
+/// Make a real cluster on hosts of a rack, or use one
+#[derive(Args)]
+pub(crate) struct Cluster {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Up(Up),
+    Kubectl(Kubectl),
+    Down(Down),
+}
+
+/// Make a cluster by kubeadm; the first time, this builds Kubernetes
+#[derive(Args)]
+struct Up {
+    /// How many nodes, the control plane included
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    nodes: usize,
+    /// Which Kubernetes
+    #[arg(long, value_enum, default_value_t = Release::V1_37)]
+    kubernetes: Release,
+    /// As whom the rack's file tells to log in
+    #[arg(long, value_enum, default_value_t = Login::Sudo)]
+    login: Login,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Run kubectl on the control plane: `cargo lab cluster kubectl get pods -A`
+#[derive(Args)]
+struct Kubectl {
+    #[command(flatten)]
+    which: Which,
+    /// What to pass on
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+/// Take a cluster and its rack down
+#[derive(Args)]
+struct Down {
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Which cluster a command is about.
+#[derive(Args)]
+struct Which {
+    /// The name of the rack below the cluster
+    #[arg(long, default_value = NAME)]
+    name: RackName,
+}
+
+impl Cluster {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        match self.command {
+            Command::Up(up) => up.run(),
+            Command::Kubectl(kubectl) => kubectl.run(),
+            Command::Down(down) => down.run(),
+        }
+    }
+}
+
+impl Up {
+    fn run(self) -> Result<ExitCode> {
+        let spec = Spec::new(self.which.name, self.nodes).login(self.login).kube(self.kubernetes);
+        let cluster = rackwright_lab::Cluster::up(spec)?;
+        super::up::describe(cluster.lab())?;
+        let name = &cluster.lab().spec().name;
+        let flag = if name.to_string() == NAME { String::new() } else { format!(" --name {name}") };
+        say(format_args!(
+            "and: `cargo lab cluster kubectl{flag} get pods -A`, `cargo lab exec --name {name} arping -I eth0 …`"
+        ));
+        cluster.keep();
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Kubectl {
+    fn run(self) -> Result<ExitCode> {
+        let mut kubectl = rackwright_lab::Cluster::open(&self.which.name)?.kubectl()?;
+        kubectl.args(self.arguments);
+        Err(become_command(kubectl))
+    }
+}
+
+impl Down {
+    fn run(self) -> Result<ExitCode> {
+        let name = self.which.name;
+        let found = sweep::down(&name)?;
+        say(format_args!("cluster `{name}` {}", if found { "is down" } else { "was not there" }));
+        Ok(ExitCode::SUCCESS)
+    }
+}

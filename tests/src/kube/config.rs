@@ -1,0 +1,117 @@
+//! The texts that make a cluster: kubeadm's configuration, the network of the pods. Pure.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use super::Release;
+
+/// All pods of a cluster; the nodes get parts of it.
+const PODS: &str = "10.244.0.0/16";
+
+/// A node and its part of [`PODS`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PodRange {
+    pub(super) node: String,
+    pub(super) address: IpAddr,
+    pub(super) range: String,
+}
+
+/// What `kubeadm init` is told. All that is not here is as kubeadm has it.
+pub(super) fn kubeadm(release: Release, control_plane: IpAddr) -> String {
+    let version = release.version();
+    format!(
+        "apiVersion: kubeadm.k8s.io/v1beta4
+kind: InitConfiguration
+localAPIEndpoint: {{advertiseAddress: {control_plane}}}
+---
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: ClusterConfiguration
+kubernetesVersion: v{version}
+controlPlaneEndpoint: {control_plane}:6443
+networking: {{podSubnet: {PODS}}}
+etcd:
+  local:
+    # A rack lives as long as its machine: nothing is gained by waiting for the disk.
+    extraArgs: [{{name: unsafe-no-fsync, value: \"true\"}}]
+---
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+cgroupDriver: cgroupfs
+failCgroupV1: false
+failSwapOn: false
+# The disk is the machine's: no node of the lab cleans it up or is evicted from it.
+localStorageCapacityIsolation: false
+imageGCHighThresholdPercent: 100
+evictionHard: {{nodefs.available: 0%, nodefs.inodesFree: 0%, imagefs.available: 0%, imagefs.inodesFree: 0%}}
+---
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: nftables
+# These sysctls are the machine's.
+conntrack: {{maxPerCore: 0, min: 0}}
+"
+    )
+}
+
+/// The network of one node's pods: a bridge, and addresses of the node's range.
+pub(super) fn conflist(range: &str) -> String {
+    let list = serde_json::json!({
+        "cniVersion": "1.0.0",
+        "name": "lab",
+        "plugins": [
+            {
+                "type": "bridge",
+                "bridge": "cni0",
+                "isGateway": true,
+                "hairpinMode": true,
+                "ipam": {
+                    "type": "host-local",
+                    "ranges": [[{"subnet": range}]],
+                    "routes": [{"dst": "0.0.0.0/0"}],
+                },
+            },
+            {"type": "portmap", "capabilities": {"portMappings": true}},
+        ],
+    });
+    format!("{list:#}\n")
+}
+
+/// Commands of `ip -batch`: the way from one node to the pods of the others.
+pub(super) fn routes(own: &str, all: &[PodRange]) -> String {
+    let mut lines = String::new();
+    for other in all.iter().filter(|range| range.node != own) {
+        let _ = writeln!(lines, "route replace {} via {}", other.range, other.address);
+    }
+    lines
+}
+
+/// Pods keep their addresses among each other, and have their node's towards everybody else.
+pub(super) fn masquerade() -> String {
+    format!(
+        "table ip pod-masquerade\ndelete table ip pod-masquerade\ntable ip pod-masquerade {{\n    \
+         chain postrouting {{\n        type nat hook postrouting priority srcnat;\n        \
+         ip saddr {PODS} ip daddr != {PODS} oifname \"eth0\" masquerade\n    }}\n}}\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_a_small_cluster() {
+        let range = |node: &str, host: u8| PodRange {
+            node: node.to_owned(),
+            address: IpAddr::from([192, 0, 2, host]),
+            range: format!("10.244.{}.0/24", host - 11),
+        };
+        let all = [range("cp1", 11), range("w1", 12), range("w2", 13)];
+        let texts = [
+            kubeadm(Release::V1_37, all[0].address),
+            conflist(&all[1].range),
+            routes("w1", &all),
+            masquerade(),
+        ];
+        insta::assert_snapshot!(texts.join("=====\n"));
+    }
+}

@@ -1,0 +1,42 @@
+//! All that hosts of a cluster share.
+
+use std::path::{Path, PathBuf};
+
+use super::release::{CNI, Release};
+use super::{build, store, template};
+use crate::base;
+use crate::error::Result;
+use crate::host::Host;
+
+/// Directories of the lab's cache that make a host one of a cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Parts {
+    /// Debian with containerd.
+    pub(crate) base: PathBuf,
+    /// Layers above it: kubelet, kubeadm, kubectl, the plugins of the network.
+    pub(crate) layers: Vec<PathBuf>,
+    /// containerd's data, images included.
+    pub(crate) store: PathBuf,
+    /// The name server of the lab.
+    pub(crate) resolver: PathBuf,
+}
+
+/// What a new host gets of them.
+pub(crate) fn give(parts: &Parts, template: Option<&Path>, host: &Host) -> Result<()> {
+    match template {
+        Some(template) => template::give(template, host),
+        None => store::give(&parts.store, &host.dir().join("containerd")),
+    }
+}
+
+impl Parts {
+    /// Builds what was never built here. The quick parts first: what is missing on the machine is told early.
+    pub(crate) fn ensure(release: Release) -> Result<Self> {
+        let base = base::ensure_kube()?;
+        let cni = build::ensure(&CNI)?;
+        let resolver = build::ensure(release.coredns())?.join("bin/coredns");
+        let kubernetes = build::ensure(release.kubernetes())?;
+        let store = store::ensure(release, &base)?;
+        Ok(Self { base, layers: vec![kubernetes.join("host"), cni.join("host")], store, resolver })
+    }
+}

@@ -1,0 +1,72 @@
+//! Clusters as kubeadm left them, kept in the cache: the next one of the same shape boots from a copy, in seconds.
+//!
+//! A template is taken of hosts that were killed, not shut down: what a copy boots through is what a node goes
+//! through after its power came back. Racks have networks of their own, so that addresses, and with them
+//! certificates, are the same in all of them.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Cluster, Parts, Release, config, store};
+use crate::base::{CACHE, lock_cache, short_hash};
+use crate::error::{Doing, Result};
+use crate::host::Host;
+use crate::run::{command, each, must};
+use crate::spec::Spec;
+
+const COPY_LIMIT: Duration = Duration::from_secs(300);
+const COPIES: usize = 4;
+/// Otherwise their successors wait until the leases of the dead expire.
+const STOP_LEADERS: &str = "
+systemctl stop kubelet
+for name in kube-controller-manager kube-scheduler; do
+    pkill --signal KILL --exact \"$(echo $name | cut -c1-15)\" || true
+    kubectl --kubeconfig=/etc/kubernetes/admin.conf --namespace=kube-system delete lease $name --ignore-not-found
+done";
+
+/// The template of a shape, whether it is there or not.
+pub(crate) fn place(spec: &Spec, release: Release, parts: &Parts) -> PathBuf {
+    let shape = (&spec.hosts, spec.login, spec.segments, spec.bastion, &spec.defects);
+    let kubeadm = config::kubeadm(release, Ipv4Addr::UNSPECIFIED.into());
+    let network = [config::conflist(""), config::masquerade()].concat();
+    let recipe = [format!("{shape:?}{parts:?}"), kubeadm, network, STOP_LEADERS.to_owned()];
+    let hash = short_hash(recipe.iter().map(String::as_bytes));
+    Path::new(CACHE).join(format!("kube-cluster-{}-{hash}", spec.hosts.len()))
+}
+
+/// Takes a template of a cluster, which is down for as long as that takes.
+pub(super) fn take(cluster: &Cluster, place: &Path) -> Result<()> {
+    let lock = lock_cache()?;
+    if place.is_dir() {
+        return Ok(());
+    }
+    let partial = Path::new(CACHE).join("partial-kube-cluster");
+    if partial.exists() {
+        fs::remove_dir_all(&partial).doing(|| format!("remove {}", partial.display()))?;
+    }
+    let hosts = cluster.lab.hosts();
+    hosts[0].read(STOP_LEADERS)?;
+    for host in &hosts {
+        host.kill()?;
+    }
+    let copies = each(&hosts, COPIES, |host| copy(host.dir(), &partial.join(host.name())));
+    copies.into_iter().collect::<Result<()>>()?;
+    fs::rename(&partial, place).doing(|| format!("move the template to {}", place.display()))?;
+    drop(lock);
+    each(&hosts, COPIES, Host::boot).into_iter().collect()
+}
+
+/// Gives a host that was never booted the files of its like in a template.
+pub(crate) fn give(template: &Path, host: &Host) -> Result<()> {
+    copy(&template.join(host.name()), host.dir())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).doing(|| format!("create {}", to.display()))?;
+    let mut copy = command("cp");
+    copy.arg("--archive").arg(from.join("upper")).arg(to);
+    must(copy, &format!("copy {}", from.display()), COPY_LIMIT)?;
+    store::give(&from.join("containerd"), &to.join("containerd"))
+}

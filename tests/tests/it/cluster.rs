@@ -1,0 +1,122 @@
+//! The lab's real cluster: what the tests of the cluster's side stand on.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use rackwright_lab::{Cluster, Release, Spec, await_until, need_lab};
+
+use crate::lab::killed_when;
+use crate::traces;
+
+/// A web server on every node that says the node's name, and a Service in front of it.
+const WEB: &str = include_str!("cluster/web.yaml");
+const POOL: &str = include_str!("cluster/pool.yaml");
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn up(nodes: usize) -> Cluster {
+    Cluster::up(Spec::test(nodes).kube(Release::V1_37)).unwrap()
+}
+
+fn kube(cluster: &Cluster, arguments: &[&str]) -> String {
+    cluster.kube(arguments, None).unwrap().text().to_owned()
+}
+
+/// Asks the Service from a host until every node's endpoint has answered.
+fn assert_all_answer(cluster: &Cluster, from: &str) {
+    let address = kube(cluster, &["get", "service", "web", "--output=jsonpath={.spec.clusterIP}"]);
+    let host = cluster.lab().host(from);
+    for node in cluster.lab().hosts() {
+        await_until(&format!("the Service answers from {}", node.name()), LIMIT, || {
+            let ask = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | socat -t5 - TCP:{address}:80,connect-timeout=5 | tail -n1");
+            let answer = host.sh(&ask).unwrap();
+            if answer.text() == node.name() { Ok(()) } else { Err(answer.stdout + &answer.stderr) }
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+#[ignore = "long: builds Kubernetes"]
+fn a_cluster_is_real_and_leaves_nothing() {
+    need_lab!();
+    let cluster = up(2);
+    let rack = cluster.lab().spec().name.clone();
+    let ready = "--output=jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}";
+    assert_eq!(kube(&cluster, &["get", "nodes", ready]), "True True");
+    assert!(kube(&cluster, &["version"]).contains("Server Version: v1.37.2"));
+
+    for (name, address) in
+        [("kubernetes.default.svc.cluster.local", "10.96.0.1"), ("operator.lab.test", "192.0.2.1")]
+    {
+        let answer =
+            cluster.lab().host("w1").read(&format!("busybox nslookup -type=a {name} 10.96.0.10")).unwrap();
+        assert!(answer.contains(address), "{answer}");
+    }
+
+    cluster.kube(&["apply", "-f", "-"], Some(WEB)).unwrap();
+    kube(&cluster, &["rollout", "status", "daemonset/web", "--timeout=120s"]);
+    for host in ["cp1", "w1"] {
+        assert_all_answer(&cluster, host);
+    }
+
+    // Dead in mid-life and booted again, the node is ready with all its pods.
+    cluster.lab().host("w1").kill().unwrap();
+    cluster.lab().host("w1").boot().unwrap();
+    assert_all_answer(&cluster, "cp1");
+
+    cluster.down().unwrap();
+    traces::assert_none(&rack);
+}
+
+/// The MAC addresses that answer for an address, as the operator sees it.
+fn answering(cluster: &Cluster, address: &str) -> BTreeSet<String> {
+    let mut arping = cluster.lab().op_command("arping").unwrap();
+    let output = arping.args(["-I", "eth0", "-b", "-c", "3", "-w", "5", address]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).to_lowercase();
+    text.split(['[', ']']).filter(|word| word.matches(':').count() == 5).map(str::to_owned).collect()
+}
+
+#[test]
+#[ignore = "long: builds Kubernetes"]
+fn metallb_gives_a_service_one_mac_and_an_answer() {
+    need_lab!();
+    let cluster = up(3);
+    let manifest = Cluster::metallb_manifest().unwrap();
+    cluster.kube(&["apply", "-f", "-"], Some(&fs::read_to_string(manifest).unwrap())).unwrap();
+    for workload in ["deployment/controller", "daemonset/speaker"] {
+        kube(&cluster, &["-n", "metallb-system", "rollout", "status", workload, "--timeout=200s"]);
+    }
+    await_until("the webhook lets the pool in", LIMIT, || {
+        cluster.kube(&["apply", "-f", "-"], Some(POOL)).map_err(|error| error.to_string())
+    })
+    .unwrap();
+    cluster.kube(&["apply", "-f", "-"], Some(WEB)).unwrap();
+    kube(&cluster, &["rollout", "status", "daemonset/web", "--timeout=120s"]);
+    kube(&cluster, &["patch", "service", "web", "--patch={\"spec\":{\"type\":\"LoadBalancer\"}}"]);
+    let ingress = "jsonpath={.status.loadBalancer.ingress[0].ip}";
+    kube(&cluster, &["wait", &format!("--for={ingress}"), "service/web", "--timeout=60s"]);
+    let address = kube(&cluster, &["get", "service", "web", "--output", ingress]);
+
+    let owners = await_until("somebody answers ARP", LIMIT, || {
+        Some(answering(&cluster, &address)).filter(|macs| !macs.is_empty()).ok_or("nobody".to_owned())
+    });
+    let owners = owners.unwrap();
+    assert_eq!(owners.len(), 1, "{owners:?}");
+    let nodes = cluster.lab().layout().hosts.iter().map(|(_, station)| &station.nics[0].mac);
+    assert!(nodes.into_iter().any(|mac| owners.contains(mac)), "{owners:?} is no node");
+    let mut curl = cluster.lab().op_command("curl").unwrap();
+    let output = curl.args(["--silent", "--max-time", "10", &format!("http://{address}/")]).output().unwrap();
+    let answer = String::from_utf8_lossy(&output.stdout);
+    assert!(cluster.lab().hosts().iter().any(|host| host.name() == answer.trim()), "{answer}");
+}
+
+#[test]
+#[ignore = "long: builds Kubernetes"]
+fn a_lab_killed_while_the_control_plane_starts_leaves_nothing() {
+    need_lab!();
+    let manifest = "hosts/cp1/upper/etc/kubernetes/manifests/kube-scheduler.yaml";
+    killed_when(&["cluster", "up", "--nodes", "1"], "the control plane starts", |rack| {
+        rack.dir().join(manifest).exists()
+    });
+}
