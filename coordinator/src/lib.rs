@@ -9,6 +9,7 @@ pub mod agent;
 pub mod ask;
 pub mod atomic;
 pub mod cli;
+pub mod cluster;
 pub mod cmd;
 pub mod console;
 pub mod exit;

@@ -9,8 +9,10 @@
 //! - [`plan`]: a complete list of steps, with what was seen and what will be.
 //! - [`event`]: what an agent says while it works; the same records are its journal.
 //! - [`receipt`]: what was done on a host and what was there before. Versioned for ever.
+//! - [`cluster`]: the same for steps on the cluster.
 //! - [`wire`]: frames, the two hellos, requests and replies. Lockstep: both ends are of one build.
 
+pub mod cluster;
 pub mod event;
 pub mod facts;
 pub mod fault;

@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::ClusterPlan;
 use crate::finding::Finding;
 use crate::l2::Probe;
 use crate::name::{NodeName, RunId};
 use crate::step::{Decision, HostStep, Seen};
 
 /// A plan for a rack, as `plan -o FILE` saves it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     /// The shape of this file; see [`Plan::FORMAT`].
@@ -24,6 +25,9 @@ pub struct Plan {
     pub revert: bool,
     /// One per node, in the rack's order.
     pub nodes: Vec<NodePlan>,
+    /// The cluster's part, where there is a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterPlan>,
     /// What was found while planning, across nodes.
     pub findings: Vec<Finding>,
 }

@@ -82,6 +82,7 @@ pub fn make(context: &Context, nodes: Vec<NodePlan>, findings: Vec<Finding>, rev
         rack: absolute(context.rack_name()),
         revert,
         nodes,
+        cluster: None,
         findings,
     }
 }

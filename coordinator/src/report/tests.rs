@@ -97,6 +97,7 @@ fn rack_plan() -> Plan {
         rack_sha256: String::new(),
         rack: "rack.yaml".into(),
         revert: false,
+        cluster: None,
         nodes,
         findings: vec![],
     }

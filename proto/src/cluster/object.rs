@@ -1,0 +1,105 @@
+//! A whole object of the API, made and changed by server-side apply.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Family;
+use crate::step::Decision;
+
+/// Our name in `metadata.managedFields` (server-side apply).
+pub const FIELD_MANAGER: &str = "rackwright";
+
+/// Wants an object to have these fields, or not to exist.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectStep {
+    /// The part of the cluster that it is about.
+    pub family: Family,
+    /// `apiVersion`: `metallb.io/v1beta1`.
+    pub api_version: String,
+    /// `kind`: `IPAddressPool`.
+    pub kind: String,
+    /// `metadata.namespace`; `None` for objects of the whole cluster.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// `metadata.name`.
+    pub name: String,
+    /// The object with all fields that are wanted, `apiVersion`, `kind` and `metadata` among them; `None` for an
+    /// object that shall not exist.
+    pub want: Option<Value>,
+}
+
+/// What there is of an object.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ObjectSeen {
+    /// The wanted fields as they are, cut to the shape of what is wanted (see [`cut`]); `None` when there is no object.
+    pub fields: Option<Value>,
+    /// `metadata.uid`, so that an object of the same name made later by somebody else is told apart.
+    #[serde(default)]
+    pub uid: Option<String>,
+    /// Whether some of its fields are ours by server-side apply.
+    #[serde(default)]
+    pub ours: bool,
+}
+
+impl ObjectSeen {
+    /// What there is of `live` where `want` would put something.
+    pub fn of(want: &Value, live: Option<&Value>) -> Self {
+        let Some(live) = live else { return Self::default() };
+        let managers = live.pointer("/metadata/managedFields").and_then(Value::as_array);
+        let ours = |managers: &Vec<Value>| managers.iter().any(|m| m["manager"] == FIELD_MANAGER);
+        Self {
+            fields: Some(cut(want, live)),
+            uid: live.pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned),
+            ours: managers.is_some_and(ours),
+        }
+    }
+}
+
+impl ObjectStep {
+    pub(super) fn key(&self) -> String {
+        format!("{}/{}/{}/{}", self.family.as_str(), self.kind, self.place(), self.name)
+    }
+
+    fn place(&self) -> &str {
+        self.namespace.as_deref().unwrap_or("-")
+    }
+
+    pub(super) fn title(&self) -> String {
+        let verb = if self.want.is_some() { "apply" } else { "delete" };
+        match &self.namespace {
+            Some(namespace) => format!("{verb} {} {namespace}/{}", self.kind, self.name),
+            None => format!("{verb} {} {}", self.kind, self.name),
+        }
+    }
+
+    pub(super) fn decide(&self, seen: &ObjectSeen) -> Decision {
+        match (&self.want, &seen.fields) {
+            (None, None) => Decision::Keep,
+            (None, Some(_)) => Decision::change("there", "gone"),
+            (Some(_), None) => Decision::change("not there", "there"),
+            (Some(want), Some(fields)) if want == fields => Decision::Keep,
+            (Some(_), Some(_)) => Decision::change("other fields", "as wanted"),
+        }
+    }
+
+    pub(super) fn inverse(&self, before: &ObjectSeen) -> Option<Self> {
+        Some(Self { want: before.fields.clone(), ..self.clone() })
+    }
+}
+
+/// `live` cut to the shape of `want`: fields that `want` does not speak of are left out, so that defaults and other
+/// people's fields make no difference. Lists are cut item by item where they are of one length, else kept whole.
+pub fn cut(want: &Value, live: &Value) -> Value {
+    match (want, live) {
+        (Value::Object(want), Value::Object(live)) => {
+            let field = |(key, want): (&String, &Value)| Some((key.clone(), cut(want, live.get(key)?)));
+            Value::Object(want.iter().filter_map(field).collect())
+        }
+        (Value::Array(want), Value::Array(live)) if want.len() == live.len() => {
+            Value::Array(want.iter().zip(live).map(|(want, live)| cut(want, live)).collect())
+        }
+        // The API leaves out what is empty.
+        _ => live.clone(),
+    }
+}

@@ -1,0 +1,77 @@
+//! What was done on a cluster and what was there before. Kept in the cluster itself, as JSON in one ConfigMap.
+//!
+//! Versioned for ever: unknown fields are skipped and every field added later has a default.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ClusterSeen, ClusterStep};
+use crate::name::RunId;
+use crate::receipt::LastRun;
+
+/// What is in effect on a cluster by our doing, by step key.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClusterLedger {
+    /// Version of this shape; 0 for an empty ledger.
+    #[serde(default)]
+    pub format: u32,
+    /// The last run that acted.
+    #[serde(default)]
+    pub last: Option<LastRun>,
+    /// Entries in step key order.
+    #[serde(default)]
+    pub entries: BTreeMap<String, ClusterEntry>,
+}
+
+/// One thing on the cluster that we answer for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClusterEntry {
+    /// What brings back what was there before our first touch; `None` for what needs no undoing.
+    pub undo: Option<ClusterStep>,
+    /// What was there when we were done; `None` when a run was cut off between intent and outcome.
+    #[serde(default)]
+    pub after: Option<Done>,
+    /// The order of first touch; an undo goes backwards.
+    #[serde(default)]
+    pub order: u64,
+    /// The run that last touched it.
+    pub run: RunId,
+}
+
+/// What was there when we were done, in short: a manifest would not fit into a ConfigMap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// SHA-256, hex, of the text, of the stamp, or of the object without its metadata, status and `caBundle`s.
+    pub sha256: String,
+    /// The object's uid, where it is one.
+    #[serde(default)]
+    pub uid: Option<String>,
+}
+
+impl ClusterLedger {
+    /// The shape that this build writes.
+    pub const FORMAT: u32 = 1;
+
+    /// Records that a step is about to act. The first `undo` stays for ever.
+    pub fn intend(&mut self, run: &RunId, step: &ClusterStep, before: &ClusterSeen) {
+        let order = self.entries.values().map(|e| e.order + 1).max().unwrap_or(0);
+        let new = || ClusterEntry { undo: step.inverse(before), after: None, order, run: run.clone() };
+        let entry = self.entries.entry(step.key()).or_insert_with(new);
+        entry.after = None;
+        entry.run = run.clone();
+        self.format = Self::FORMAT;
+    }
+
+    /// Records that it acted, and what is there now.
+    pub fn done(&mut self, key: &str, after: Done) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.after = Some(after);
+        }
+    }
+
+    /// Records that something was undone.
+    pub fn undone(&mut self, key: &str) {
+        self.entries.remove(key);
+    }
+}

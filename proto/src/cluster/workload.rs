@@ -1,0 +1,128 @@
+//! A workload whose pods shall have started since something was configured.
+
+use serde::{Deserialize, Serialize};
+
+use super::Family;
+use crate::step::Decision;
+
+/// The annotation of a pod template by which a change of configuration restarts pods: first characters of the
+/// configuration's SHA-256. A Deployment or DaemonSet replaces its pods whenever its template changes.
+pub const STAMP: &str = "rackwright.dev/config";
+
+/// Kinds of workloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkloadKind {
+    /// `apps/v1` DaemonSet.
+    DaemonSet,
+    /// `apps/v1` Deployment.
+    Deployment,
+}
+
+impl WorkloadKind {
+    /// As Kubernetes writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DaemonSet => "DaemonSet",
+            Self::Deployment => "Deployment",
+        }
+    }
+}
+
+/// What a pod template's [`STAMP`] shall be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stamp {
+    /// Whatever it is: the workload shall only be ready.
+    Any,
+    /// This.
+    Is(String),
+    /// None: as before us.
+    Absent,
+}
+
+/// Wants a workload rolled out to its end, with its template stamped so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkloadStep {
+    /// The part of the cluster that it is about.
+    pub family: Family,
+    /// Its kind.
+    pub kind: WorkloadKind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// What its pods shall have started with.
+    pub stamp: Stamp,
+}
+
+/// What a workload is like.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadSeen {
+    /// Whether it exists.
+    pub exists: bool,
+    /// The [`STAMP`] of its template.
+    #[serde(default)]
+    pub stamp: Option<String>,
+    /// How many pods it shall have.
+    #[serde(default)]
+    pub desired: u32,
+    /// How many of them are of the present template and ready; 0 while the controller has not seen the template.
+    #[serde(default)]
+    pub ready: u32,
+    /// Whether pods of an earlier template are still there.
+    #[serde(default)]
+    pub rolling: bool,
+}
+
+impl WorkloadSeen {
+    /// Whether all pods are of the present template and ready.
+    pub fn is_complete(&self) -> bool {
+        self.exists && !self.rolling && self.ready >= self.desired
+    }
+}
+
+impl WorkloadStep {
+    pub(super) fn key(&self) -> String {
+        match self.stamp {
+            Stamp::Any => format!("{}/ready/{}", self.family.as_str(), self.name),
+            Stamp::Is(_) | Stamp::Absent => format!("{}/rollout", self.family.as_str()),
+        }
+    }
+
+    pub(super) fn title(&self) -> String {
+        let what = format!("{} {}/{}", self.kind.as_str(), self.namespace, self.name);
+        match self.stamp {
+            Stamp::Any => format!("await {what}"),
+            Stamp::Is(_) | Stamp::Absent => format!("restart {what}"),
+        }
+    }
+
+    pub(super) fn decide(&self, seen: &WorkloadSeen) -> Decision {
+        let stamped = match (&self.stamp, &seen.stamp) {
+            (Stamp::Any, _) | (Stamp::Absent, None) => true,
+            (Stamp::Is(want), Some(stamp)) => want == stamp,
+            (Stamp::Is(_), None) | (Stamp::Absent, Some(_)) => false,
+        };
+        let WorkloadSeen { ready, desired, .. } = seen;
+        match (seen.exists, stamped) {
+            // Its own step, before this one, makes it.
+            (false, _) if self.stamp == Stamp::Any => Decision::change("not there", "ready"),
+            (false, _) => Decision::Refuse {
+                why: format!("there is no {} {}/{}", self.kind.as_str(), self.namespace, self.name),
+            },
+            (true, true) if seen.is_complete() => Decision::Keep,
+            (true, true) => Decision::change(format!("{ready} of {desired} pods ready"), "all ready"),
+            (true, false) => Decision::change("pods of before", format!("{desired} pods anew, in turn")),
+        }
+    }
+
+    pub(super) fn inverse(&self, before: &WorkloadSeen) -> Option<Self> {
+        let stamp = match (&self.stamp, &before.stamp) {
+            (Stamp::Any, _) => return None,
+            (_, Some(stamp)) => Stamp::Is(stamp.clone()),
+            (_, None) => Stamp::Absent,
+        };
+        before.exists.then(|| Self { stamp, ..self.clone() })
+    }
+}
