@@ -23,7 +23,7 @@ use crate::host::detach::Task;
 use crate::host::{Host, is_root, now_ms};
 use crate::journal::{RunDir, RunError, is_finished};
 use crate::ledger::Book;
-use crate::{drift, facts, l2, lock, step};
+use crate::{drift, facts, l2, lock, reach, step, traces};
 
 /// How long a coordinator may stay silent before it is taken for gone.
 const IDLE: Duration = Duration::from_secs(15 * 60);
@@ -183,6 +183,16 @@ impl<W: AsyncWrite + Unpin> Session<'_, W> {
                     self.say(&facts.map_or_else(Reply::Fault, |f| Reply::Facts(Box::new(f)))).await?;
                 }
                 Request::Probe { probes } => self.say(&Reply::Probed(l2::probe(&probes).await)).await?,
+                Request::Reach { questions } => {
+                    self.say(&Reply::Reached(reach::ask(&questions).await)).await?;
+                }
+                Request::Kubeconfig => {
+                    let reply = self.host.kubeconfig();
+                    self.say(&reply.map_or_else(Reply::Fault, Reply::Kubeconfig)).await?;
+                }
+                Request::Traces => {
+                    self.say(&Reply::Traces(Box::new(traces::of(self.host).await))).await?;
+                }
                 Request::Run(run) => match self.start(&run, basics).await {
                     Ok(dir) => self.follow(&dir, 0, &run.plan.node.to_string()).await?,
                     Err(fault) => self.say(&Reply::Fault(fault)).await?,

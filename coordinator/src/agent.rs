@@ -8,7 +8,10 @@ use rackwright_proto::fault::{Fault, FaultKind};
 use rackwright_proto::l2::{Probe, Probed};
 use rackwright_proto::name::RunId;
 use rackwright_proto::plan::Run;
+use rackwright_proto::reach::{Asked, Reached};
+use rackwright_proto::secret::Kubeconfig;
 use rackwright_proto::step::HostStep;
+use rackwright_proto::traces::ClusterTraces;
 use rackwright_proto::wire::{self, AgentHello, CoordinatorHello, FrameError, Reply, Request};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
@@ -104,6 +107,35 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Agent<R, W> {
         const DOING: &str = "probing the segment";
         match self.ask(&Request::Probe { probes }, DOING, OBSERVE).await? {
             Reply::Probed(probed) => Ok(probed),
+            other => Err(unexpected(other, DOING)),
+        }
+    }
+
+    /// Reaches something from the host; answers come in the order of the questions, within the longest of their
+    /// deadlines.
+    pub async fn reach(&mut self, questions: Vec<Asked>) -> Result<Vec<Reached>, AgentError> {
+        const DOING: &str = "reaching out from the host";
+        let count = questions.len();
+        match self.ask(&Request::Reach { questions }, DOING, OBSERVE).await? {
+            Reply::Reached(reached) if reached.len() == count => Ok(reached),
+            other => Err(unexpected(other, DOING)),
+        }
+    }
+
+    /// The kubeconfig of the cluster's administrator; none where the host has none.
+    pub async fn kubeconfig(&mut self) -> Result<Option<Kubeconfig>, AgentError> {
+        const DOING: &str = "reading the administrator's kubeconfig";
+        match self.ask(&Request::Kubeconfig, DOING, ANSWER).await? {
+            Reply::Kubeconfig(kubeconfig) => Ok(kubeconfig),
+            other => Err(unexpected(other, DOING)),
+        }
+    }
+
+    /// What a cluster left on the host.
+    pub async fn traces(&mut self) -> Result<ClusterTraces, AgentError> {
+        const DOING: &str = "looking for a cluster's traces";
+        match self.ask(&Request::Traces, DOING, ANSWER).await? {
+            Reply::Traces(traces) => Ok(*traces),
             other => Err(unexpected(other, DOING)),
         }
     }

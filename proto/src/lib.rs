@@ -10,6 +10,9 @@
 //! - [`event`]: what an agent says while it works; the same records are its journal.
 //! - [`receipt`]: what was done on a host and what was there before. Versioned for ever.
 //! - [`cluster`]: the same for steps on the cluster.
+//! - [`reach`]: what a host is asked to reach, and what came of it.
+//! - [`traces`]: what a cluster left on a host.
+//! - [`secret`]: text that must not be shown.
 //! - [`wire`]: frames, the two hellos, requests and replies. Lockstep: both ends are of one build.
 
 pub mod cluster;
@@ -25,7 +28,10 @@ pub mod memory;
 pub mod name;
 pub mod plan;
 pub mod range;
+pub mod reach;
 pub mod receipt;
+pub mod secret;
 pub mod step;
+pub mod traces;
 pub mod unit;
 pub mod wire;

@@ -12,7 +12,10 @@ use crate::fault::Fault;
 use crate::l2::{Probe, Probed};
 use crate::name::RunId;
 use crate::plan::Run;
+use crate::reach::{Asked, Reached};
+use crate::secret::Kubeconfig;
 use crate::step::HostStep;
+use crate::traces::ClusterTraces;
 
 /// The agent's first line. What comes before it is noise of the user's shell start-up files.
 pub const MAGIC: &[u8] = b"RACKWRIGHT/1\n";
@@ -21,10 +24,10 @@ pub const MAGIC: &[u8] = b"RACKWRIGHT/1\n";
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
 
 /// The version of requests and replies; any change of a shape here is a new one.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The build that both ends must share: version and protocol. The agent's file is also named by its hash.
-pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "/1");
+pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "/2");
 
 /// Why a frame could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +116,15 @@ pub enum Request {
         /// The questions.
         probes: Vec<Probe>,
     },
+    /// Reach something from the host. All questions are asked at once.
+    Reach {
+        /// The questions.
+        questions: Vec<Asked>,
+    },
+    /// Read the kubeconfig of the cluster's administrator.
+    Kubeconfig,
+    /// Tell what a cluster left on the host.
+    Traces,
     /// Run a plan, detached from this session, and tell its events.
     Run(Box<Run>),
     /// Tell a run's events from this sequence number on.
@@ -137,6 +149,12 @@ pub enum Reply {
     Facts(Box<Facts>),
     /// To `Probe`, in the order of the questions.
     Probed(Vec<Probed>),
+    /// To `Reach`, in the order of the questions.
+    Reached(Vec<Reached>),
+    /// To `Kubeconfig`; `None` where the host has none.
+    Kubeconfig(Option<Kubeconfig>),
+    /// To `Traces`.
+    Traces(Box<ClusterTraces>),
     /// The run is on, or its journal was found: events follow.
     Following {
         /// The run.

@@ -9,6 +9,7 @@ pub mod detach;
 pub mod disk;
 pub mod firewall;
 pub mod fs;
+pub mod kubernetes;
 pub mod leftovers;
 pub mod machine;
 pub mod modules;
