@@ -1,5 +1,11 @@
 //! The cluster: what was observed of it, and the steps on it. All here is pure; [`crate::kube`] has the effects.
 //!
 //! - [`facts`]: what API servers told.
+//! - [`look`]: what the facts tell of one step.
+//! - [`plan`]: from what is wanted, what there is and what we did before, to a list of steps.
+//! - [`digest`]: what is there by our doing, in short.
 
+pub mod digest;
 pub mod facts;
+pub mod look;
+pub mod plan;

@@ -43,13 +43,13 @@ pub struct ObjectSeen {
 }
 
 impl ObjectSeen {
-    /// What there is of `live` where `want` would put something.
-    pub fn of(want: &Value, live: Option<&Value>) -> Self {
+    /// What there is of `live`: cut to the shape of `want`, or only that it is there where nothing is wanted.
+    pub fn of(want: Option<&Value>, live: Option<&Value>) -> Self {
         let Some(live) = live else { return Self::default() };
         let managers = live.pointer("/metadata/managedFields").and_then(Value::as_array);
         let ours = |managers: &Vec<Value>| managers.iter().any(|m| m["manager"] == FIELD_MANAGER);
         Self {
-            fields: Some(cut(want, live)),
+            fields: Some(want.map_or(Value::Null, |want| cut(want, live))),
             uid: live.pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned),
             ours: managers.is_some_and(ours),
         }

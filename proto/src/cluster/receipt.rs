@@ -29,7 +29,7 @@ pub struct ClusterLedger {
 pub struct ClusterEntry {
     /// What brings back what was there before our first touch; `None` for what needs no undoing.
     pub undo: Option<ClusterStep>,
-    /// What was there when we were done; `None` when a run was cut off between intent and outcome.
+    /// What is there by our doing; `None` for an object while nobody has said that its writing came to its end.
     #[serde(default)]
     pub after: Option<Done>,
     /// The order of first touch; an undo goes backwards.
@@ -53,12 +53,13 @@ impl ClusterLedger {
     /// The shape that this build writes.
     pub const FORMAT: u32 = 1;
 
-    /// Records that a step is about to act. The first `undo` stays for ever.
-    pub fn intend(&mut self, run: &RunId, step: &ClusterStep, before: &ClusterSeen) {
+    /// Records that a step is about to act, and what will be there then, where that is known before. The first
+    /// `undo` stays for ever.
+    pub fn intend(&mut self, run: &RunId, step: &ClusterStep, before: &ClusterSeen, after: Option<Done>) {
         let order = self.entries.values().map(|e| e.order + 1).max().unwrap_or(0);
         let new = || ClusterEntry { undo: step.inverse(before), after: None, order, run: run.clone() };
         let entry = self.entries.entry(step.key()).or_insert_with(new);
-        entry.after = None;
+        entry.after = after;
         entry.run = run.clone();
         self.format = Self::FORMAT;
     }

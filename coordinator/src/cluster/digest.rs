@@ -1,0 +1,61 @@
+//! What is there by our doing, in short: enough to tell later whether somebody else changed it since.
+
+use rackwright_proto::cluster::receipt::Done;
+use rackwright_proto::cluster::workload::Stamp;
+use rackwright_proto::cluster::{ClusterStep, WorkloadSeen};
+use rackwright_proto::file::sha256_hex;
+use serde_json::Value;
+
+/// How many characters of a configuration's hash a pod template is stamped with.
+const STAMP_LENGTH: usize = 16;
+
+/// The stamp of pods that run this configuration.
+pub fn stamp(text: &str) -> String {
+    sha256_hex(text.as_bytes())[..STAMP_LENGTH].to_owned()
+}
+
+/// A text in short.
+pub fn text(text: &str) -> Done {
+    Done { sha256: sha256_hex(text.as_bytes()), uid: None }
+}
+
+/// A workload in short: what its pods were told to run.
+pub fn workload(seen: &WorkloadSeen) -> Done {
+    text(seen.stamp.as_deref().unwrap_or_default())
+}
+
+/// An object in short: all that its owner decides. Metadata, status and what controllers fill in say nothing.
+pub fn object(live: &Value) -> Done {
+    let mut fields = live.clone();
+    if let Some(object) = fields.as_object_mut() {
+        object.remove("metadata");
+        object.remove("status");
+    }
+    without_ca_bundles(&mut fields);
+    // Keys are sorted, so equal objects have equal bytes.
+    let uid = live.pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned);
+    Done { sha256: sha256_hex(fields.to_string().as_bytes()), uid }
+}
+
+fn without_ca_bundles(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            object.remove("caBundle");
+            object.values_mut().for_each(without_ca_bundles);
+        }
+        Value::Array(list) => list.iter_mut().for_each(without_ca_bundles),
+        _ => {}
+    }
+}
+
+/// What will be there when a step is done, where that is known before.
+pub fn intended(step: &ClusterStep) -> Option<Done> {
+    match step {
+        ClusterStep::Text(step) => Some(text(&step.want)),
+        ClusterStep::Workload(step) => match &step.stamp {
+            Stamp::Is(stamp) => Some(text(stamp)),
+            Stamp::Any | Stamp::Absent => Some(text("")),
+        },
+        ClusterStep::Object(_) => None,
+    }
+}

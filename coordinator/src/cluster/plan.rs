@@ -1,0 +1,191 @@
+//! From what is wanted of a cluster, what it has, and what we did there before, to a list of steps. Pure.
+
+use rackwright_proto::cluster::{
+    ClusterEntry, ClusterPlan, ClusterSeen, ClusterStep, Family, PlannedClusterStep,
+};
+use rackwright_proto::finding::Finding;
+use rackwright_proto::plan::Purpose;
+use rackwright_proto::step::Decision;
+use serde_json::Value;
+
+use super::digest;
+use super::facts::ClusterFacts;
+use super::look::{live, look};
+use crate::findings::Check;
+use crate::plan::Difference;
+
+/// A step that the rack leads to, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WantedStep {
+    /// The step.
+    pub step: ClusterStep,
+    /// Why: `kubernetes.proxy`.
+    pub why: String,
+}
+
+/// A plan, and what was found while making it.
+#[derive(Debug, Clone, Default)]
+pub struct Planned {
+    /// Steps that do something, or cannot be done.
+    pub steps: Vec<PlannedClusterStep>,
+    /// What stands in the way, or was left alone.
+    pub findings: Vec<Finding>,
+}
+
+/// What is to be done for `wanted`: first what we did once and nobody wants any more is undone, since an address pool
+/// may come back under another name.
+pub fn plan(facts: &ClusterFacts, wanted: &[WantedStep]) -> Planned {
+    let keys: Vec<String> = wanted.iter().map(|w| w.step.key()).collect();
+    let mut planned = undo(facts, |key| !keys.iter().any(|k| k == key), "no longer wanted by the rack");
+    for WantedStep { step, why } in wanted {
+        let seen = look(facts, step);
+        let decision = step.decide(&seen);
+        if let Decision::Refuse { why } = &decision {
+            planned.findings.push(refused(step, why));
+        }
+        if !matches!(decision, Decision::Keep) {
+            let (step, why) = (step.clone(), why.clone());
+            planned.steps.push(PlannedClusterStep { step, purpose: Purpose::Want, why, seen, decision });
+        }
+    }
+    planned
+}
+
+/// What undoes everything that we did.
+pub fn revert(facts: &ClusterFacts) -> Planned {
+    undo(facts, |_| true, "revert")
+}
+
+/// The file's part for a cluster, or nothing where nothing is to be done.
+pub fn part(facts: &ClusterFacts, steps: Vec<PlannedClusterStep>) -> ClusterPlan {
+    ClusterPlan { cluster: facts.uid.clone(), version: facts.version.clone(), steps }
+}
+
+fn undo(facts: &ClusterFacts, concerns: impl Fn(&str) -> bool, why: &str) -> Planned {
+    let mut planned = Planned::default();
+    let concerned = facts.ledger.entries.iter().filter(|(key, _)| concerns(key));
+    let mut entries: Vec<(&String, &ClusterEntry, &ClusterStep)> =
+        concerned.filter_map(|(key, entry)| Some((key, entry, entry.undo.as_ref()?))).collect();
+    entries.sort_by_key(|(_, entry, step)| backwards(entry, step));
+    for (_, entry, step) in entries {
+        let seen = look(facts, step);
+        if let Some(finding) = left_alone(facts, entry, step) {
+            planned.findings.push(finding);
+            continue;
+        }
+        let decision = step.decide(&seen);
+        let (step, why) = (step.clone(), why.to_owned());
+        planned.steps.push(PlannedClusterStep { step, purpose: Purpose::Undo, why, seen, decision });
+    }
+    planned
+}
+
+/// What was made last goes first; but pods are restarted after their configuration is back.
+fn backwards(
+    entry: &ClusterEntry,
+    step: &ClusterStep,
+) -> (std::cmp::Reverse<Family>, bool, std::cmp::Reverse<u64>) {
+    let restart = matches!(step, ClusterStep::Workload(_));
+    (std::cmp::Reverse(step.family()), restart, std::cmp::Reverse(entry.order))
+}
+
+/// A finding when somebody else changed what we would undo, or would lose what is theirs.
+fn left_alone(facts: &ClusterFacts, entry: &ClusterEntry, step: &ClusterStep) -> Option<Finding> {
+    let seen = look(facts, step);
+    if step.decide(&seen) == Decision::Keep {
+        return None;
+    }
+    if let ClusterStep::Object(object) = step
+        && object.want.is_none()
+        && let Some(theirs) = theirs(facts, &object.kind)
+    {
+        return Some(holds(step, &theirs));
+    }
+    let now = match (&seen, step) {
+        (ClusterSeen::Text(seen), _) => digest::text(seen.text.as_deref().unwrap_or_default()),
+        (ClusterSeen::Workload(seen), _) => digest::workload(seen),
+        (ClusterSeen::Object(_), ClusterStep::Object(object)) => digest::object(live(facts, object)?),
+        (ClusterSeen::Object(_), _) => return None,
+    };
+    let ours = match (&entry.after, &seen) {
+        (Some(after), _) => *after == now,
+        // Cut off while it was made: ours, if it bears our mark.
+        (None, ClusterSeen::Object(seen)) => seen.ours,
+        (None, _) => false,
+    };
+    (!ours).then(|| changed(step))
+}
+
+/// What a namespace or a kind of MetalLB's holds that we did not make: it would go with it.
+fn theirs(facts: &ClusterFacts, kind: &str) -> Option<String> {
+    if !matches!(kind, "Namespace" | "CustomResourceDefinition") {
+        return None;
+    }
+    let lists =
+        [("IPAddressPool", &facts.balancer.pools), ("L2Advertisement", &facts.balancer.advertisements)];
+    let objects = lists.iter().flat_map(|(kind, list)| list.iter().flatten().map(move |o| (*kind, o)));
+    let foreign = objects.filter(|(kind, object)| {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+        !facts.ledger.entries.contains_key(&format!("balancer/{kind}/{namespace}/{name}"))
+    });
+    let named: Vec<String> =
+        foreign.map(|(kind, o)| format!("{kind} {}", text_of(&o["metadata"]["name"]))).collect();
+    (!named.is_empty()).then(|| named.join(", "))
+}
+
+fn text_of(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn refused(step: &ClusterStep, why: &str) -> Finding {
+    Check::new("cluster-step-refused", &[], step.key(), step.title(), "it can be done")
+        .error(why, "mend that, or take it out of the rack")
+}
+
+fn changed(step: &ClusterStep) -> Finding {
+    Check::new("changed-by-others", &[], step.key(), "what we set is as we left it", "unchanged since")
+        .warning("somebody else changed it since; it is left alone", "change it back by hand if you want it")
+}
+
+fn holds(step: &ClusterStep, theirs: &str) -> Finding {
+    Check::new("holds-others", &[], step.key(), "whether others use what we made", "nothing of others in it")
+        .warning(
+            format!("{theirs} would go with it; it is left alone"),
+            "remove those first, then revert again",
+        )
+}
+
+/// What changed on a cluster since `planned` was saved; empty when it may run. `fresh` is the plan that would be made
+/// today, of the same rack and from `facts`.
+pub fn stale(planned: &ClusterPlan, fresh: &ClusterPlan, facts: &ClusterFacts) -> Vec<Difference> {
+    if planned.cluster != fresh.cluster {
+        let (planned, now) = (planned.cluster.clone(), fresh.cluster.clone());
+        return vec![Difference { about: "the cluster itself (uid of kube-system)".into(), planned, now }];
+    }
+    let mut differences: Vec<Difference> = planned.steps.iter().filter_map(|s| differs(s, facts)).collect();
+    let new = fresh.steps.iter().filter(|f| !planned.steps.iter().any(|p| p.step.key() == f.step.key()));
+    differences.extend(new.map(|f| Difference {
+        about: f.step.title(),
+        planned: "nothing to do".into(),
+        now: intent(&f.decision),
+    }));
+    differences
+}
+
+fn differs(planned: &PlannedClusterStep, facts: &ClusterFacts) -> Option<Difference> {
+    let now = look(facts, &planned.step);
+    (!planned.seen.still(&now)).then(|| Difference {
+        about: planned.step.title(),
+        planned: intent(&planned.decision),
+        now: intent(&planned.step.decide(&now)),
+    })
+}
+
+fn intent(decision: &Decision) -> String {
+    match decision {
+        Decision::Keep => "as wanted".into(),
+        Decision::Change { from, to } => format!("{from} -> {to}"),
+        Decision::Unsupported { why } | Decision::Refuse { why } => why.clone(),
+    }
+}
