@@ -14,6 +14,7 @@ pub mod trust;
 pub mod witness;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rackwright_proto::finding::Finding;
 use rackwright_proto::name::NodeName;
@@ -36,7 +37,7 @@ pub struct Context {
     /// The rack.
     pub loaded: Loaded,
     /// Connections.
-    pub dialer: Dialer,
+    pub dialer: Arc<Dialer>,
     /// The agents to deliver.
     pub agents: Agents,
     /// Nodes at once.
@@ -63,7 +64,8 @@ impl Context {
                 return Err(no_such_node(console, &loaded, name.as_str()));
             }
         }
-        let dialer = Dialer::new(ask::answers(&loaded, std::env::var_os("HOME").map(PathBuf::from)));
+        let answers = ask::answers(&loaded, std::env::var_os("HOME").map(PathBuf::from));
+        let dialer = Arc::new(Dialer::new(answers));
         let parallel = usize::from(common.parallel.unwrap_or(loaded.rack.limits().parallel));
         Ok(Self {
             console,
