@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use rackwright_proto::link::Mac;
 
+use super::checksum;
 use super::raw::Heard;
 
 /// Bytes of an IPv6 header.
@@ -155,16 +156,9 @@ fn link_layer_option(kind: u8, mut options: &[u8]) -> Option<Option<Mac>> {
     options.is_empty().then_some(found)
 }
 
-/// The Internet checksum of an ICMPv6 message and its pseudo-header (RFC 8200 section 8.1).
+/// The checksum of an ICMPv6 message and its pseudo-header.
 fn checksum(source: Ipv6Addr, destination: Ipv6Addr, icmp: &[u8]) -> u16 {
-    let pseudo = [icmp.len() as u32, u32::from(ICMPV6)].map(u32::to_be_bytes);
-    let parts: [&[u8]; 4] = [&source.octets(), &destination.octets(), pseudo.as_flattened(), icmp];
-    let words = parts.iter().flat_map(|part| part.chunks(2));
-    let mut sum = words.fold(0u32, |sum, w| sum + u32::from(w[0]) * 256 + u32::from(*w.get(1).unwrap_or(&0)));
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
+    checksum::with_pseudo_header(source.into(), destination.into(), ICMPV6, icmp)
 }
 
 #[cfg(test)]
