@@ -15,6 +15,7 @@ pub mod exit;
 pub mod findings;
 pub mod fleet;
 pub mod judge;
+pub mod natural;
 pub mod network;
 pub mod plan;
 pub mod rack;

@@ -11,6 +11,7 @@ use rackwright_proto::link::{Link, Mac};
 use super::owners::Owners;
 use super::say::{self, Say as _, error, list, pass, warning};
 use super::{NodeInput, arp, names, range};
+use crate::natural::Natural;
 
 /// How many others each node asks for: those that follow it by name, around the ring. Every node is asked for by
 /// as many, and the work stays linear.
@@ -38,7 +39,7 @@ fn subnets<'a>(nodes: &'a [NodeInput<'a>]) -> BTreeMap<IpNet, Vec<Place<'a>>> {
             }
         }
     }
-    subnets.values_mut().for_each(|places| places.sort_by_key(|place| place.node));
+    subnets.values_mut().for_each(|places| places.sort_by_key(|place| Natural(place.node)));
     subnets.retain(|_, places| places.len() > 1);
     subnets
 }
@@ -74,8 +75,8 @@ pub fn neighbour_probes(nodes: &[NodeInput], patience: Patience) -> BTreeMap<Str
 /// What the askers heard of one node's address.
 #[derive(Default)]
 struct Hearing<'a> {
-    heard_by: BTreeSet<&'a str>,
-    missed_by: BTreeSet<&'a str>,
+    heard_by: BTreeSet<Natural<'a>>,
+    missed_by: BTreeSet<Natural<'a>>,
     macs: BTreeSet<Mac>,
 }
 
@@ -110,11 +111,11 @@ fn hearings<'a>(
                 let hearing = hearings.entry(ip).or_default();
                 match answers.get(&ip).filter(|macs| !macs.is_empty()) {
                     Some(macs) => {
-                        hearing.heard_by.insert(node);
+                        hearing.heard_by.insert(Natural(node));
                         hearing.macs.extend(macs.iter());
                     }
                     // Who could not ask has missed nothing.
-                    None if outcome.trouble.is_none() => _ = hearing.missed_by.insert(node),
+                    None if outcome.trouble.is_none() => _ = hearing.missed_by.insert(Natural(node)),
                     None => (),
                 }
             }
