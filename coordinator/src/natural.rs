@@ -50,9 +50,11 @@ mod tests {
 
     #[test]
     fn numbers_count_and_all_else_is_text() {
-        let mut names = ["w10", "w2", "cp1", "w02", "w", "2", "w1-b", "w1", "10", "w1.a3", "w99999999999999999999"];
+        let mut names =
+            ["w10", "w2", "cp1", "w02", "w", "2", "w1-b", "w1", "10", "w1.a3", "w99999999999999999999"];
         names.sort_by_key(|name| Natural(name));
-        let wanted = ["2", "10", "cp1", "w", "w1", "w1-b", "w1.a3", "w02", "w2", "w10", "w99999999999999999999"];
+        let wanted =
+            ["2", "10", "cp1", "w", "w1", "w1-b", "w1.a3", "w02", "w2", "w10", "w99999999999999999999"];
         assert_eq!(names, wanted);
     }
 }
