@@ -17,6 +17,7 @@ pub mod findings;
 pub mod fleet;
 pub mod judge;
 pub mod kube;
+pub mod natural;
 pub mod network;
 pub mod plan;
 pub mod rack;

@@ -18,6 +18,8 @@ mod tests;
 use rackwright_proto::finding::{Finding, Severity};
 use rackwright_proto::name::NodeName;
 
+use crate::natural::Natural;
+
 /// The names of findings of this room, stable for ever, with what they are about; [`names`] has all there are.
 pub const NAMES: &[(&str, &str)] = &[
     ("address-twice", "Two nodes have the same address on a link of their own."),
@@ -166,10 +168,14 @@ fn unused_waiver(waiver: &Waiver) -> Finding {
         .warning("none was found", format!("remove the waiver of `{}` from the rack", waiver.finding))
 }
 
-/// Errors first, then warnings, then passes; equal in that, by name, subject and nodes.
+/// Errors first, then warnings, then passes; equal in that, by name, subject and nodes, as people count those.
 pub fn sort(findings: &mut [Finding]) {
+    fn nodes(finding: &Finding) -> impl Iterator<Item = Natural<'_>> {
+        finding.nodes.iter().map(|node| Natural(node))
+    }
     findings.sort_by(|a, b| {
-        (b.severity, &a.name, &a.subject, &a.nodes).cmp(&(a.severity, &b.name, &b.subject, &b.nodes))
+        let by_what = (b.severity, &a.name, &a.subject).cmp(&(a.severity, &b.name, &b.subject));
+        by_what.then_with(|| nodes(a).cmp(nodes(b)))
     });
 }
 
