@@ -18,6 +18,7 @@ pub mod fleet;
 pub mod judge;
 pub mod network;
 pub mod plan;
+pub mod proof;
 pub mod rack;
 pub mod report;
 pub mod scene;
