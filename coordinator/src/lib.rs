@@ -23,6 +23,7 @@ pub mod natural;
 pub mod network;
 pub mod plan;
 pub mod proxy;
+pub mod proof;
 pub mod rack;
 pub mod report;
 pub mod scene;

@@ -66,7 +66,7 @@ pub const NAMES: &[(&str, &str)] = &[
 
 /// Every name that a rack can waive; `docs/findings.md` is checked against it.
 pub fn names() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    NAMES.iter().chain(crate::network::NAMES)
+    NAMES.iter().chain(crate::network::NAMES).chain(crate::proof::NAMES)
 }
 
 /// A name's place in the table, as one row of Markdown.

@@ -195,7 +195,7 @@ fn twin(scene: &Scene, node: &NodeInput, first: &str, second: &str, subnet: &IpN
 
 /// Whether a link is on a real segment, where other machines can be: not a tunnel, and not the host's own bridge
 /// or cable to its containers.
-pub(super) fn on_segment(link: &Link) -> bool {
+pub(crate) fn on_segment(link: &Link) -> bool {
     let kind = matches!(
         link.kind,
         LinkKind::Physical

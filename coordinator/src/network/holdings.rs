@@ -14,7 +14,7 @@ use super::say::{Say as _, addresses, error, list, warning};
 use super::{PoolInput, Scene, names, range};
 
 /// The link to which kube-proxy in ipvs mode binds the addresses of all Services: those are nobody else's.
-pub(super) const IPVS_LINK: &str = "kube-ipvs0";
+pub(crate) const IPVS_LINK: &str = "kube-ipvs0";
 
 /// All that a pool holds and should not.
 pub(super) fn pool_holds(scene: &Scene, pool: &PoolInput) -> Vec<Finding> {

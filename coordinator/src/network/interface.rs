@@ -113,7 +113,7 @@ pub(super) fn subnets<'a>(network: &'a Network, link: &'a Link) -> impl Iterator
 }
 
 /// The narrowest subnet on a link in which a range lies.
-pub(super) fn subnet_around(network: &Network, link: &Link, span: &Span) -> Option<IpNet> {
+pub(crate) fn subnet_around(network: &Network, link: &Link, span: &Span) -> Option<IpNet> {
     subnets(network, link).filter(|net| range::lies_in(span, net)).max_by_key(IpNet::prefix_len)
 }
 

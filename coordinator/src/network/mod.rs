@@ -15,7 +15,7 @@ mod neighbours;
 mod owners;
 mod probes;
 mod range;
-mod say;
+pub(crate) mod say;
 mod speaker;
 mod verdict;
 
@@ -26,10 +26,14 @@ use rackwright_proto::finding::Finding;
 use rackwright_proto::l2::{Patience, Span};
 use rackwright_proto::link::Network;
 
+pub(crate) use arp::on_segment;
+pub(crate) use holdings::IPVS_LINK;
+pub(crate) use interface::subnet_around;
 pub use interface::{Carrier, Choice, choose_interface};
 pub use names::NAMES;
 pub use neighbours::{judge_neighbours, neighbour_probes};
 pub use probes::{MOST_PER_POOL, pool_probes};
+pub(crate) use range::gather;
 pub use speaker::Speaker;
 pub use verdict::judge_pool_probes;
 

@@ -56,7 +56,7 @@ pub(super) fn pieces(span: &Span, size: u128, most: u128) -> Vec<Span> {
 }
 
 /// Addresses as ranges, where they follow each other.
-pub(super) fn gather(ips: impl IntoIterator<Item = IpAddr>) -> Vec<Span> {
+pub(crate) fn gather(ips: impl IntoIterator<Item = IpAddr>) -> Vec<Span> {
     let mut ips: Vec<_> = ips.into_iter().collect();
     ips.sort();
     ips.dedup();

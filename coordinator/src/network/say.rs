@@ -10,15 +10,15 @@ use crate::natural::Natural;
 /// The most items of a list that a finding spells out.
 const MOST: usize = 8;
 
-pub(super) fn pass(name: &str, subject: impl Display) -> Finding {
+pub(crate) fn pass(name: &str, subject: impl Display) -> Finding {
     blank(name, Severity::Pass, subject)
 }
 
-pub(super) fn warning(name: &str, subject: impl Display) -> Finding {
+pub(crate) fn warning(name: &str, subject: impl Display) -> Finding {
     blank(name, Severity::Warning, subject)
 }
 
-pub(super) fn error(name: &str, subject: impl Display) -> Finding {
+pub(crate) fn error(name: &str, subject: impl Display) -> Finding {
     blank(name, Severity::Error, subject)
 }
 
@@ -38,7 +38,7 @@ fn blank(name: &str, severity: Severity, subject: impl Display) -> Finding {
 }
 
 /// Fills in a finding, word by word.
-pub(super) trait Say: Sized {
+pub(crate) trait Say: Sized {
     fn on(self, nodes: impl IntoIterator<Item = impl Into<String>>) -> Self;
     fn checked(self, what: impl Into<String>) -> Self;
     fn observed(self, what: impl Into<String>) -> Self;
@@ -67,7 +67,7 @@ impl Say for Finding {
 }
 
 /// Makes one finding of those that differ in their nodes only, and puts the gravest first.
-pub(super) fn merge(findings: impl IntoIterator<Item = Finding>) -> Vec<Finding> {
+pub(crate) fn merge(findings: impl IntoIterator<Item = Finding>) -> Vec<Finding> {
     let mut merged: Vec<Finding> = Vec::new();
     let mut places = BTreeMap::new();
     for mut finding in findings {
@@ -94,7 +94,7 @@ fn in_order(nodes: &mut Vec<String>) {
 }
 
 /// `a, b and c`, and how many more where they are many.
-pub(super) fn list(items: impl IntoIterator<Item = impl Display>) -> String {
+pub(crate) fn list(items: impl IntoIterator<Item = impl Display>) -> String {
     let mut items: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
     if items.len() > MOST + 1 {
         let more = items.len() - MOST;
@@ -109,6 +109,6 @@ pub(super) fn list(items: impl IntoIterator<Item = impl Display>) -> String {
 }
 
 /// `1 address`, `2 addresses`.
-pub(super) fn addresses(count: u128) -> String {
+pub(crate) fn addresses(count: u128) -> String {
     if count == 1 { "1 address".into() } else { format!("{count} addresses") }
 }
