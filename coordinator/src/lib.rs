@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod ask;
 pub mod atomic;
+pub mod balancer;
 pub mod cli;
 pub mod cluster;
 pub mod cmd;
