@@ -11,3 +11,24 @@ pub mod facts;
 pub mod look;
 pub mod outcome;
 pub mod plan;
+
+/// The names of findings of this room, stable for ever, with what they are about.
+pub const NAMES: &[(&str, &str)] = &[
+    (
+        "cluster-absent",
+        "The rack wants a cluster, and no control plane has a kubeconfig yet: the hosts are prepared for one.",
+    ),
+    (
+        "cluster-changed-by-others",
+        "Something that we set in the cluster was changed since by somebody else; undo leaves it alone.",
+    ),
+    ("cluster-step-refused", "A step on the cluster cannot be done until somebody decides."),
+    ("cluster-unreachable", "There is a cluster, but its API server cannot be reached or refuses."),
+    ("holds-others", "What we made holds what others made, so that undo leaves it alone."),
+    (
+        "kubelet-skew",
+        "A node's kubelet is newer than the API server, or more than three minor versions older.",
+    ),
+    ("kubernetes-untested", "The cluster's version is one that this build was not tried with."),
+    ("kubernetes-version-differs", "The cluster is of another version than the rack says."),
+];

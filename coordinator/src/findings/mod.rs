@@ -66,8 +66,8 @@ pub const NAMES: &[(&str, &str)] = &[
 
 /// Every name that a rack can waive; `docs/findings.md` is checked against it.
 pub fn names() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    NAMES.iter().chain(crate::network::NAMES).chain(crate::proof::NAMES)
-    NAMES.iter().chain(crate::network::NAMES).chain(crate::balancer::NAMES)
+    let rooms = [crate::network::NAMES, crate::balancer::NAMES, crate::cluster::NAMES, crate::proof::NAMES];
+    NAMES.iter().chain(rooms.into_iter().flatten())
 }
 
 /// A name's place in the table, as one row of Markdown.

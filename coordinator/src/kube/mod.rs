@@ -8,10 +8,15 @@
 //! watch       wait for the cluster without polling    -> Watched
 //! lease       one coordinator at a time               -> Hold
 //! store       our receipts, in the cluster itself     -> Store
+//! gather      all that planning and judging need      -> ClusterFacts
+//! act         one step: look, and change (rollout: restart and wait)
+//! receipts    what we did, as values, over the store
+//! run         a plan's steps under the lock, intentions before acts
 //! ```
 //! Decisions are pure ([`resource`], [`status`], [`trouble`]); every request has a deadline, every answer a bound, and
 //! nothing here prints a token or a key.
 
+pub mod act;
 pub mod api;
 mod ask;
 mod connect;
@@ -19,9 +24,13 @@ pub mod counts;
 mod discovery;
 pub mod door;
 pub mod error;
+pub mod gather;
 pub mod kubeconfig;
 pub mod lease;
+pub mod receipts;
 pub mod resource;
+pub mod rollout;
+pub mod run;
 mod same;
 pub mod status;
 pub mod store;
