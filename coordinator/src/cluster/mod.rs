@@ -11,6 +11,9 @@ pub mod facts;
 pub mod look;
 pub mod outcome;
 pub mod plan;
+pub mod sight;
+pub mod versions;
+pub mod wanted;
 
 /// The names of findings of this room, stable for ever, with what they are about.
 pub const NAMES: &[(&str, &str)] = &[

@@ -1,7 +1,10 @@
 //! How a run went on the cluster, and what is in effect there by our doing.
 
+use std::net::IpAddr;
+
 use rackwright_proto::cluster::{ClusterSeen, ClusterStep};
 use rackwright_proto::fault::Fault;
+use rackwright_proto::finding::Finding;
 use rackwright_proto::receipt::LastRun;
 use serde::Serialize;
 
@@ -90,6 +93,46 @@ pub enum StepResult {
     },
     /// Not tried, because an earlier one failed.
     Skipped,
+}
+
+/// What was proven from outside.
+#[derive(Debug, Default, Serialize)]
+pub struct Proof {
+    /// One per address of each Service that the rack names.
+    pub services: Vec<Proven>,
+    /// All that was found, passes too.
+    pub findings: Vec<Finding>,
+}
+
+/// One address of a Service, as seen from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Proven {
+    /// The Service: `default/web`.
+    pub service: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether all that was asked agrees.
+    pub proven: bool,
+    /// The node that answers for it.
+    pub node: Option<String>,
+    /// That node's link.
+    pub link: Option<String>,
+    /// That link's MAC address.
+    pub mac: Option<String>,
+    /// All of it in one line.
+    pub line: String,
+}
+
+impl Proof {
+    /// How many errors are not waived.
+    pub fn errors(&self) -> usize {
+        self.findings.iter().filter(|f| f.blocks()).count()
+    }
+
+    /// Whether nothing was asked.
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.findings.is_empty()
+    }
 }
 
 /// What receipts and a look at the cluster tell.

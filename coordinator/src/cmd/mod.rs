@@ -3,9 +3,11 @@
 pub mod apply;
 pub mod attach;
 pub mod check;
+pub mod cluster;
 pub mod completions;
 pub mod init;
 pub mod plan;
+pub mod prove;
 pub mod push;
 pub mod revert;
 pub mod schema;

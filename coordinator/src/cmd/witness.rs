@@ -30,7 +30,7 @@ pub fn candidates(rack: &Rack, heard: &[Surveyed]) -> BTreeMap<NodeName, Vec<Can
     if scene::patience(rack).is_none() {
         return BTreeMap::new();
     }
-    let scene = scene::of(rack, heard);
+    let scene = scene::of(rack, heard, None);
     let asked = network::neighbour_probes(&scene.nodes, Patience::Quick);
     heard.iter().map(|s| (s.session.node.clone(), of_node(&scene, &asked, heard, &s.session.node))).collect()
 }

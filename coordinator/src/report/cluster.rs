@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use rackwright_proto::cluster::{ClusterPlan, ClusterSeen, ClusterStep, ObjectStep, PlannedClusterStep};
+use rackwright_proto::finding::Severity;
 use rackwright_proto::plan::Purpose;
 use rackwright_proto::step::Decision;
 use serde_json::Value;
@@ -12,7 +13,7 @@ use similar::{ChangeTag, TextDiff};
 use super::paint::{Ink, Paint};
 use super::plan::View;
 use super::{count, words};
-use crate::cluster::outcome::{ClusterOutcome, ClusterResult, ClusterStatus, StepResult};
+use crate::cluster::outcome::{ClusterOutcome, ClusterResult, ClusterStatus, Proof, StepResult};
 
 /// The most changed lines of a text or object that are shown without `verbose`.
 const DIFF_LINES: usize = 12;
@@ -201,6 +202,26 @@ pub fn status(out: &mut impl Write, status: &ClusterStatus, view: View) -> io::R
     for drift in &status.drift {
         let line = words::plain(&format!("{}  now {}", drift.key, drift.now));
         writeln!(out, "  {} {line}", view.paint.ink(Ink::Warn, "drift:"))?;
+    }
+    Ok(())
+}
+
+/// What was proven from outside: one line per address, and what is wrong.
+pub fn proof(out: &mut impl Write, proof: &Proof, view: View) -> io::Result<()> {
+    if proof.is_empty() {
+        return Ok(());
+    }
+    let problems = proof.findings.iter().any(|f| f.severity > Severity::Pass);
+    writeln!(out)?;
+    for service in &proof.services {
+        let (word, ink) = match service.proven {
+            true => ("proven", Ink::Good),
+            false => ("not proven", Ink::Bad),
+        };
+        writeln!(out, "{}  {}", view.paint.ink(ink, format!("{word:11}")), words::plain(&service.line))?;
+    }
+    if problems {
+        super::check::problems(out, &proof.findings, view.paint)?;
     }
     Ok(())
 }
