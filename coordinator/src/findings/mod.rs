@@ -68,6 +68,7 @@ pub const NAMES: &[(&str, &str)] = &[
 pub fn names() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
     let rooms = [crate::network::NAMES, crate::balancer::NAMES, crate::cluster::NAMES, crate::proof::NAMES];
     NAMES.iter().chain(rooms.into_iter().flatten())
+    NAMES.iter().chain(crate::network::NAMES).chain(crate::dns::NAMES).chain(crate::proxy::NAMES)
 }
 
 /// A name's place in the table, as one row of Markdown.
@@ -90,6 +91,7 @@ impl Check {
         expected: impl Into<String>,
     ) -> Self {
         debug_assert!(names().any(|(known, _)| *known == name), "{name} is in no table of names");
+        debug_assert!(names().any(|(known, _)| *known == name), "{name} is not in the table of names");
         let finding = Finding {
             name: name.to_owned(),
             severity: Severity::Pass,

@@ -24,7 +24,7 @@ fn tokens_are_cut_as_coredns_cuts_them() {
 
 #[test]
 fn everything_of_the_grammar_is_read() {
-    let text = "# ours\n(log-all) {\n  log\n  errors\n}\n\nexample.org, tls://example.net:5353\n10.0.0.0/23 {\n  import log-all\n  \
+    let text = "# ours\n(log-all) {\n  log\n  errors\n}\n\nexample.org, tls://example.net:5353,\n10.0.0.0/23 {\n  import log-all\n  \
                 import /etc/extra/*.override\n  template IN A {\n    match \"^a b\\\"c$\"\n    answer \"{{ .Name }} 60 IN A 192.0.2.1\"\n  }\n}\n\
                 import /etc/extra/*.server\n{$ZONE}:53 {\n  whoami\n}\n";
     let corefile = Corefile::parse(text).unwrap();
