@@ -24,4 +24,3 @@ pub mod restore;
 pub mod run;
 pub mod session;
 pub mod step;
-pub mod traces;

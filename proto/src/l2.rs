@@ -41,7 +41,8 @@ pub struct Probe {
     /// How patient to be.
     pub patience: Patience,
     /// Ask as ourselves (an ordinary ARP request or solicitation with our own sender address) instead of the
-    /// all-zero sender: for neighbours that are expected to answer, such as other nodes.
+    /// all-zero sender: for neighbours that are expected to answer, such as other nodes. Only an answer to us
+    /// counts then: a neighbour that asks something itself is not heard to hear.
     #[serde(default)]
     pub as_ourselves: bool,
 }

@@ -17,6 +17,8 @@ pub mod leftovers;
 pub mod machine;
 pub mod modules;
 pub mod ndp;
+mod nftables;
+pub mod proxy;
 pub mod raw;
 mod read;
 pub mod rtnl;

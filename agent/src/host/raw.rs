@@ -29,8 +29,19 @@ pub struct Heard {
     pub ip: IpAddr,
     /// Who spoke.
     pub mac: Mac,
-    /// Whether it claimed the address, or only sought to know whether it is taken before it takes it.
-    pub claimed: bool,
+    /// What it said of the address.
+    pub said: Said,
+}
+
+/// What a packet says of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// That the speaker has it, to whoever asked from this address.
+    Answered(IpAddr),
+    /// That the speaker has it, without being asked: it asks something itself in its name, or announces it.
+    Claimed,
+    /// That the speaker wants to know whether it is taken before it takes it.
+    Sought,
 }
 
 /// A link of this host, with what it takes to speak on it.
@@ -125,6 +136,14 @@ impl Card {
     /// Our IPv6 link-local address.
     pub fn link_local(&self) -> Option<Ipv6Addr> {
         self.ipv6.iter().map(Ipv6Net::addr).find(Ipv6Addr::is_unicast_link_local)
+    }
+
+    /// Whether it is one of our addresses on this link.
+    pub fn has(&self, ip: IpAddr) -> bool {
+        match ip {
+            IpAddr::V4(ip) => self.ipv4.iter().any(|net| net.addr() == ip),
+            IpAddr::V6(ip) => self.ipv6.iter().any(|net| net.addr() == ip),
+        }
     }
 
     /// Our address to speak to `target` from: the one of its subnet, or any but `target` itself; one that is
