@@ -48,3 +48,6 @@ pub use resource::{Listed, Resource, Selector};
 pub use store::{Store, Stored};
 pub use watch::{Set, Watched};
 pub use wire::{Notice, Options, Patience, Said};
+
+#[cfg(test)]
+mod tests;

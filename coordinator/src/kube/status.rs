@@ -88,7 +88,7 @@ impl Status {
             (410, _) => KubeFault::Gone,
             (422, _) => self.invalid(ask),
             (429, _) if self.is_budget() => KubeFault::Budget { message: self.message },
-            (400, _) => match unknown_fields(&self.message) {
+            (400 | 500, _) => match unknown_fields(&self.message) {
                 fields if fields.is_empty() => self.refused(code),
                 fields => KubeFault::UnknownField { fields },
             },

@@ -377,14 +377,14 @@ impl<'a> Effort<'a> {
         Ok(Some(reply))
     }
 
-    /// Waits until an API server says that it is ready, for a while.
+    /// Waits until an API server says that it is ready, for a while. One that has not read its roles yet forbids
+    /// even that question, which is everybody's by default (`system:public-info-viewer`).
     async fn await_ready(&mut self, lane: &Lane) {
         let mut ask = Ask::path("get", Method::GET, "/readyz", "ask whether the API server is ready");
         ask.within = Some(Duration::from_secs(5));
         let end = Instant::now() + self.wire.options.patience.trouble / 2;
         while let Ok(reply) = self.wire.attempt(lane, &ask).await {
-            // Who may not ask cannot know: one more try has to do.
-            if reply.status.is_success() || !reply.status.is_server_error() || Instant::now() > end {
+            if reply.status.is_success() || Instant::now() > end {
                 return;
             }
             tokio::time::sleep(PAUSE * 2).await;
