@@ -49,7 +49,8 @@ pub fn nodes<'a>(
     rack: &Rack,
     heard: impl IntoIterator<Item = (&'a NodeName, &'a Network)>,
 ) -> Vec<NodeInput<'a>> {
-    let input = |(name, network): (&NodeName, &'a Network)| Some(node_input(rack.node(name.as_str())?, network));
+    let input =
+        |(name, network): (&NodeName, &'a Network)| Some(node_input(rack.node(name.as_str())?, network));
     heard.into_iter().filter_map(input).collect()
 }
 

@@ -33,5 +33,6 @@ pub const NAMES: &[(&str, &str)] = &[
         "A node's kubelet is newer than the API server, or more than three minor versions older.",
     ),
     ("kubernetes-untested", "The cluster's version is one that this build was not tried with."),
+    ("proxy-config-invalid", "kube-proxy's configuration cannot be read, or not be edited safely."),
     ("kubernetes-version-differs", "The cluster is of another version than the rack says."),
 ];

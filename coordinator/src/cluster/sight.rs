@@ -37,7 +37,8 @@ pub fn doors(facts: &ClusterFacts) -> Doors {
     let text = facts.proxy.config.as_ref().and_then(|c| c.data.as_ref()?.get("config.conf"));
     let value = |key: &str| {
         // The lines of the top level: no other key of the configuration ends so.
-        let line = text.and_then(|text| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')));
+        let line =
+            text.and_then(|text| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')));
         line.map(|value| value.trim().trim_matches(['"', '\'']).to_owned()).unwrap_or_default()
     };
     Doors::of(&value("metricsBindAddress"), &value("healthzBindAddress"))
@@ -50,7 +51,7 @@ pub fn domain(facts: &ClusterFacts) -> String {
     let corefile = text.and_then(|text| Corefile::parse(text).ok());
     let zone = corefile.and_then(|corefile| {
         let mut plugins = corefile.servers.iter().flat_map(|server| &server.plugins);
-        let zone = plugins.find(|p| p.name.text == "kubernetes")?.arguments.first()?.text.clone();
+        let zone = plugins.find(|p| p.name.text == "kubernetes")?.args.first()?.text.clone();
         Some(zone.trim_end_matches('.').to_owned())
     });
     zone.filter(|zone| !zone.is_empty() && !zone.ends_with(".arpa")).unwrap_or_else(|| "cluster.local".into())

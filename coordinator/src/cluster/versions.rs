@@ -27,8 +27,14 @@ pub fn lost(fault: &Fault) -> Finding {
         true => "mend that, then apply again: the hosts' part does not wait for it",
         false => &fault.next,
     };
-    Check::new("cluster-unreachable", &[], "", "whether the cluster can be asked", "an API server that answers")
-        .warning(fault.to_string(), fix)
+    Check::new(
+        "cluster-unreachable",
+        &[],
+        "",
+        "whether the cluster can be asked",
+        "an API server that answers",
+    )
+    .warning(fault.to_string(), fix)
 }
 
 /// Versions of API server, kubelets and rack.
@@ -57,7 +63,9 @@ fn tried(facts: &ClusterFacts) -> Option<Finding> {
     );
     Some(match major == 1 && (TRIED.0..=TRIED.1).contains(&minor) {
         true => check.pass("it was"),
-        false => check.warning("it was not", "look at the plan closely; a newer rackwright may know this version"),
+        false => {
+            check.warning("it was not", "look at the plan closely; a newer rackwright may know this version")
+        }
     })
 }
 
@@ -66,7 +74,8 @@ fn as_wanted(rack: &Rack, facts: &ClusterFacts) -> Option<Finding> {
     let check = Check::new("kubernetes-version-differs", &[], "", "the cluster's version", &wanted);
     let live = facts.version.trim_start_matches('v');
     // A rack may say 1.30 and mean any of it.
-    let same = live == wanted || live.starts_with(&format!("{wanted}.")) || live.starts_with(&format!("{wanted}+"));
+    let same =
+        live == wanted || live.starts_with(&format!("{wanted}.")) || live.starts_with(&format!("{wanted}+"));
     Some(match same {
         true => check.pass(&facts.version),
         false => check.warning(
@@ -82,11 +91,15 @@ fn kubelets(facts: &ClusterFacts) -> Vec<Finding> {
         let name: NodeName = node.metadata.name.as_ref()?.parse().ok()?;
         let version = &node.status.as_ref()?.node_info.as_ref()?.kubelet_version;
         let (_, kubelet) = minor(version)?;
-        let expected = format!("not newer than {}, at most {KUBELET_OLDER} minor versions older", facts.version);
+        let expected =
+            format!("not newer than {}, at most {KUBELET_OLDER} minor versions older", facts.version);
         let check = Check::new("kubelet-skew", &[&name], "", "the kubelet's version", expected);
         Some(match kubelet <= server && server - kubelet <= KUBELET_OLDER {
             true => check.pass(version),
-            false => check.warning(version, "upgrade the older of the two (kubernetes.io/releases/version-skew-policy)"),
+            false => check.warning(
+                version,
+                "upgrade the older of the two (kubernetes.io/releases/version-skew-policy)",
+            ),
         })
     };
     facts.nodes.iter().filter_map(of).collect()
@@ -113,7 +126,8 @@ mod tests {
     }
 
     fn skew(server: &str, version: &str) -> Severity {
-        let facts = ClusterFacts { version: server.into(), nodes: vec![kubelet(version)], ..ClusterFacts::default() };
+        let facts =
+            ClusterFacts { version: server.into(), nodes: vec![kubelet(version)], ..ClusterFacts::default() };
         kubelets(&facts)[0].severity
     }
 

@@ -137,7 +137,8 @@ impl Done {
         let rack = &context.loaded.rack;
         let (shares, idle) = share_out(rack, plans, std::mem::take(&mut self.heard));
         let idle_ones = idle.iter();
-        self.outcomes.extend(idle_ones.map(|s| NodeOutcome::idle(s.session.node.clone(), NodeResult::Unchanged)));
+        self.outcomes
+            .extend(idle_ones.map(|s| NodeOutcome::idle(s.session.node.clone(), NodeResult::Unchanged)));
         self.heard = idle;
         if shares.is_empty() {
             return true;
@@ -157,7 +158,13 @@ impl Done {
     }
 
     /// Runs the cluster's part, if all hosts are ready.
-    async fn on_cluster(&mut self, context: &Context, found: &Found, run: &RunId, plan: Option<&ClusterPlan>) {
+    async fn on_cluster(
+        &mut self,
+        context: &Context,
+        found: &Found,
+        run: &RunId,
+        plan: Option<&ClusterPlan>,
+    ) {
         let outcome = match found {
             Found::Unwanted => return,
             Found::Absent => cluster::idle(ClusterResult::Absent),
@@ -208,8 +215,9 @@ impl Done {
 }
 
 fn hosts_first() -> ClusterResult {
-    let fault = Fault::new(FaultKind::Host, "work on the cluster", "not all hosts are ready, and they come first")
-        .next("mend those hosts and apply again, or choose nodes with -n");
+    let fault =
+        Fault::new(FaultKind::Host, "work on the cluster", "not all hosts are ready, and they come first")
+            .next("mend those hosts and apply again, or choose nodes with -n");
     ClusterResult::Refused { fault }
 }
 

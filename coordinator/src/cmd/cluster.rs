@@ -109,8 +109,10 @@ async fn open(
     heard: &mut [Surveyed],
 ) -> Result<Option<Api>, Fault> {
     let console = context.console;
-    let options =
-        Options { said: Some(Arc::new(move |notice| console.say(format_args!("cluster: {notice}")))), ..Options::default() };
+    let options = Options {
+        said: Some(Arc::new(move |notice| console.say(format_args!("cluster: {notice}")))),
+        ..Options::default()
+    };
     if let Some(own) = &kubernetes.kubeconfig {
         return own_door(context, own, options).await.map(Some);
     }
@@ -123,14 +125,16 @@ async fn open(
             let asked = one.session.ask(async |agent| agent.kubeconfig().await).await;
             if let Some(kubeconfig) = asked.map_err(|e| e.fault())? {
                 let found = Access::from_node(&node, &kubeconfig.text).await;
-                access = Some(found.map_err(|e| Fault::new(FaultKind::Host, "reach the cluster", chain(&e)))?);
+                access =
+                    Some(found.map_err(|e| Fault::new(FaultKind::Host, "reach the cluster", chain(&e)))?);
             }
         }
         doors.push((one.session.target.clone(), one.session.connection()));
     }
     let Some(access) = access else { return Ok(None) };
     let places = access.local();
-    let door = |(target, connection)| Door::ssh(context.dialer.clone(), target, Some(connection), places.clone());
+    let door =
+        |(target, connection)| Door::ssh(context.dialer.clone(), target, Some(connection), places.clone());
     let doors = doors.into_iter().map(door).collect();
     Ok(Some(Api::new(access, doors, options)))
 }
@@ -202,14 +206,20 @@ async fn fetched(
     metallb: &crate::rack::model::kubernetes::Metallb,
 ) -> Result<Manifest, Fault> {
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    let fetched = crate::balancer::fetch::manifest(metallb, &context.loaded.folder, home.as_deref()).await;
-    fetched.map_err(|e| {
-        Fault::new(FaultKind::Host, "get MetalLB's manifest", chain(&e))
-    })
+    let failed = |why: String| Fault::new(FaultKind::Host, "get MetalLB's manifest", why);
+    let Some(artifact) = &metallb.manifest else { return Err(failed("name a local one".into())) };
+    let path = artifact.path.resolve(&context.loaded.folder, home.as_deref());
+    let bytes = tokio::fs::read(&path).await.map_err(|e| failed(e.to_string()))?;
+    Manifest::parse(&bytes, &metallb.namespace.to_string()).map_err(|e| failed(chain(&e)))
 }
 
 /// Carries out the cluster's part of a plan.
-pub async fn carry_out(context: &Context, cluster: &Cluster, run: &RunId, plan: &ClusterPlan) -> ClusterOutcome {
+pub async fn carry_out(
+    context: &Context,
+    cluster: &Cluster,
+    run: &RunId,
+    plan: &ClusterPlan,
+) -> ClusterOutcome {
     let rack = &context.loaded.rack;
     let progress = context.console.progress(1);
     let name: NodeName = "cluster".parse().expect("a word is a name");
@@ -244,18 +254,25 @@ pub async fn carry_out(context: &Context, cluster: &Cluster, run: &RunId, plan: 
             }
         }
     };
-    progress.done(&name, match &outcome.result {
-        ClusterResult::Changed { .. } => "changed",
-        ClusterResult::Unchanged => "unchanged",
-        _ => "failed",
-    });
+    progress.done(
+        &name,
+        match &outcome.result {
+            ClusterResult::Changed { .. } => "changed",
+            ClusterResult::Unchanged => "unchanged",
+            _ => "failed",
+        },
+    );
     progress.end();
     outcome
 }
 
 fn broken_off(cluster: &Cluster) -> ClusterOutcome {
-    let fault = Fault::new(FaultKind::Host, "work on the cluster", "broken off by the operator in the middle of a step")
-        .next("apply again: what was begun is on record, and it goes on from there");
+    let fault = Fault::new(
+        FaultKind::Host,
+        "work on the cluster",
+        "broken off by the operator in the middle of a step",
+    )
+    .next("apply again: what was begun is on record, and it goes on from there");
     ClusterOutcome {
         result: ClusterResult::Failed { fault },
         steps: Vec::new(),

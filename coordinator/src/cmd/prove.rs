@@ -63,7 +63,8 @@ pub async fn services(context: &Context, cluster: &Cluster, heard: &mut [Surveye
             false => None,
         };
         let proof = once(context, facts.as_ref().unwrap_or(&cluster.sight.facts), heard).await;
-        let good = proof.services.iter().all(|s| s.proven) && proof.findings.iter().all(|f| f.severity != Severity::Error);
+        let good = proof.services.iter().all(|s| s.proven)
+            && proof.findings.iter().all(|f| f.severity != Severity::Error);
         if good || tokio::time::Instant::now() >= until {
             return proof;
         }
@@ -129,7 +130,11 @@ fn proven(judged: &ServiceProof) -> Proven {
 }
 
 /// The addresses to prove; Services without one are told.
-fn stands(rack: &Rack, facts: &crate::cluster::facts::ClusterFacts, findings: &mut Vec<Finding>) -> Vec<Case> {
+fn stands(
+    rack: &Rack,
+    facts: &crate::cluster::facts::ClusterFacts,
+    findings: &mut Vec<Finding>,
+) -> Vec<Case> {
     let mut cases = Vec::new();
     for service in rack.kubernetes().iter().flat_map(|k| &k.services) {
         let name = ServiceName { namespace: service.namespace.to_string(), name: service.name.to_string() };
@@ -234,7 +239,9 @@ async fn connect(asked: &[Question]) -> Vec<Reached> {
         let begun = tokio::time::Instant::now();
         let within = Duration::from_millis(question.within_ms.into());
         match tokio::time::timeout(within, TcpStream::connect(address)).await {
-            Ok(Ok(_)) => Reached::Tcp { micros: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX) },
+            Ok(Ok(_)) => {
+                Reached::Tcp { micros: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX) }
+            }
             Ok(Err(error)) => Reached::Failed { why: error.to_string() },
             Err(_) => Reached::Failed { why: format!("no answer within {} s", within.as_secs()) },
         }

@@ -2,10 +2,10 @@
 
 use rackwright_proto::facts::Depth;
 
+use super::Context;
 use super::check::close;
 use super::cluster::{self, Found};
 use super::prove;
-use super::Context;
 use crate::cli::CommonArgs;
 use crate::cluster::outcome::{ClusterStatus, Proof};
 use crate::console::Console;

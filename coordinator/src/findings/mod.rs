@@ -66,9 +66,16 @@ pub const NAMES: &[(&str, &str)] = &[
 
 /// Every name that a rack can waive; `docs/findings.md` is checked against it.
 pub fn names() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    let rooms = [crate::network::NAMES, crate::balancer::NAMES, crate::cluster::NAMES, crate::proof::NAMES];
-    NAMES.iter().chain(rooms.into_iter().flatten())
-    NAMES.iter().chain(crate::network::NAMES).chain(crate::dns::NAMES).chain(crate::proxy::NAMES)
+    let rooms = [
+        NAMES,
+        crate::network::NAMES,
+        crate::cluster::NAMES,
+        crate::proxy::NAMES,
+        crate::dns::NAMES,
+        crate::balancer::NAMES,
+        crate::proof::NAMES,
+    ];
+    rooms.into_iter().flatten()
 }
 
 /// A name's place in the table, as one row of Markdown.

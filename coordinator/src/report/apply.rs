@@ -236,10 +236,17 @@ pub fn next(whole: &Whole<'_>) -> String {
     if counts.detached > 0 {
         return command("attach");
     }
-    if counts.rolled_back > 0 || counts.refused > 0 || matches!(cluster, Some(ClusterResult::NotProven { .. })) {
+    if counts.rolled_back > 0
+        || counts.refused > 0
+        || matches!(cluster, Some(ClusterResult::NotProven { .. }))
+    {
         return command("check");
     }
-    if cluster.is_some_and(|c| !c.is_good()) || counts.failed > 0 || counts.not_reached > 0 { command("apply") } else { command("status") }
+    if cluster.is_some_and(|c| !c.is_good()) || counts.failed > 0 || counts.not_reached > 0 {
+        command("apply")
+    } else {
+        command("status")
+    }
 }
 
 fn node_group(out: &mut impl Write, group: &[&NodeOutcome], paint: Paint) -> io::Result<()> {
