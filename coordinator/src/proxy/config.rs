@@ -164,18 +164,20 @@ impl Value {
         matches!(self, Self::Flag(false))
     }
 
-    fn written(&self) -> String {
+    fn written(&self, json: bool) -> String {
         match self {
-            Self::Word(word) => word.clone(),
+            Self::Word(text) => word(text, json),
             Self::Flag(flag) => flag.to_string(),
-            Self::List(list) => format!("[{}]", list.iter().map(|i| item(i)).collect::<Vec<_>>().join(", ")),
+            Self::List(list) => {
+                format!("[{}]", list.iter().map(|text| word(text, json)).collect::<Vec<_>>().join(", "))
+            }
         }
     }
 }
 
-/// An IPv6 network has colons, which mean something in YAML.
-fn item(cidr: &str) -> String {
-    if cidr.contains(':') { format!("\"{cidr}\"") } else { cidr.to_owned() }
+/// In JSON every word has quotes; in YAML an IPv6 network needs them for its colons.
+fn word(text: &str, json: bool) -> String {
+    if json || text.contains(':') { format!("\"{text}\"") } else { text.to_owned() }
 }
 
 fn error(text: &str, at: usize, what: impl Into<String>) -> ConfigError {
@@ -209,7 +211,8 @@ fn the_one(text: &str) -> Result<(usize, Node, Vec<Node>), ConfigError> {
 
 fn set_one(text: &str, want: &Want) -> Result<String, ConfigError> {
     let (_, root, _) = the_one(text)?;
-    let place = Place { text, want };
+    let json = matches!(root.shape, Shape::Mapping { flow: true, .. });
+    let place = Place { text, want, json };
     place.refuse_odd(&root)?;
     let edit = match want.section {
         None => place.in_mapping(&root)?,
@@ -224,9 +227,8 @@ fn set_one(text: &str, want: &Want) -> Result<String, ConfigError> {
             }
             None if want.value.is_default() => None,
             None => {
-                let line =
-                    |indent: &str| format!("{section}:\n{indent}  {}: {}", want.key, want.value.written());
-                let flow = format!("{section}: {{{}: {}}}", want.key, want.value.written());
+                let line = |indent: &str| format!("{section}:\n{indent}  {}", place.pair());
+                let flow = format!("{}: {{{}}}", word(section, place.json), place.pair());
                 Some(place.insert(&root, section, line, &flow)?)
             }
         },
@@ -242,6 +244,8 @@ type Edit = (Range<usize>, String);
 struct Place<'a> {
     text: &'a str,
     want: &'a Want,
+    /// The whole text is in flow style, as JSON is.
+    json: bool,
 }
 
 impl Place<'_> {
@@ -255,6 +259,15 @@ impl Place<'_> {
         }
         let what = format!("an anchor, alias or tag where {} is set; write the value out", self.name());
         Err(self.error(node.span.start, what))
+    }
+
+    fn written(&self) -> String {
+        self.want.value.written(self.json)
+    }
+
+    /// Key and value.
+    fn pair(&self) -> String {
+        format!("{}: {}", word(self.want.key, self.json), self.written())
     }
 
     fn name(&self) -> String {
@@ -278,7 +291,7 @@ impl Place<'_> {
             Some(node) => self.replace(mapping, node).map(Some),
             None if value.is_default() => Ok(None),
             None => {
-                let line = format!("{}: {}", self.want.key, value.written());
+                let line = self.pair();
                 self.insert(mapping, self.want.key, |_| line.clone(), &line).map(Some)
             }
         }
@@ -287,14 +300,14 @@ impl Place<'_> {
     fn replace(&self, mapping: &Node, node: &Node) -> Result<Edit, ConfigError> {
         let value = &self.want.value;
         if node.is_null() {
-            return self.fill_with(mapping, self.want.key, node, &value.written());
+            return self.fill_with(mapping, self.want.key, node, &self.written());
         }
         match (&node.shape, value) {
-            (Shape::Scalar { block: false, .. }, _) => Ok((node.span.clone(), value.written())),
+            (Shape::Scalar { block: false, .. }, _) => Ok((node.span.clone(), self.written())),
             (Shape::Sequence { flow: true, .. }, Value::List(_))
                 if !self.text[node.span.clone()].contains('#') =>
             {
-                Ok((node.span.clone(), value.written()))
+                Ok((node.span.clone(), self.written()))
             }
             (Shape::Sequence { items, flow: false }, Value::List(list)) => self.replace_items(items, list),
             _ => Err(self.error(node.span.start, format!("not the kind of value that {} is", self.name()))),
@@ -313,10 +326,13 @@ impl Place<'_> {
         let start = first.span.start;
         let mut with = String::new();
         let mut done = start;
-        for (node, word) in items.iter().zip(list) {
+        for (node, text) in items.iter().zip(list) {
             with += &self.text[done..node.span.start];
-            with +=
-                &if node.text() == Some(word) { self.text[node.span.clone()].to_owned() } else { item(word) };
+            with += &if node.text() == Some(text) {
+                self.text[node.span.clone()].to_owned()
+            } else {
+                word(text, self.json)
+            };
             done = node.span.end;
         }
         match items.get(list.len()) {
@@ -329,8 +345,8 @@ impl Place<'_> {
                 let end = self.end_of_line(done);
                 with += &self.text[done..end];
                 let dash = self.text[..start].rfind('-').map_or("", |dash| self.indent(dash));
-                for word in &list[items.len()..] {
-                    with += &format!("{}{dash}- {}", self.newline(), item(word));
+                for text in &list[items.len()..] {
+                    with += &format!("{}{dash}- {}", self.newline(), word(text, self.json));
                 }
                 Ok((start..end, with))
             }
@@ -342,7 +358,7 @@ impl Place<'_> {
         if self.want.value.is_default() {
             return Ok(None);
         }
-        let with = format!("{{{}: {}}}", self.want.key, self.want.value.written());
+        let with = format!("{{{}}}", self.pair());
         self.fill_with(root, section, node, &with).map(Some)
     }
 

@@ -176,7 +176,7 @@ impl Home {
             (Self::Unknown { .. }, _) => format!("set the mode by hand, and {leave}"),
             (Self::Missing, _) => {
                 format!(
-                    "install it (`kubeadm init phase addon kube-proxy`), or what does its work; then {leave} in the second case"
+                    "install it (`kubeadm init phase addon kube-proxy`); if something else does its work, {leave}"
                 )
             }
         };

@@ -121,3 +121,13 @@ fn the_racks_words_become_what_is_wanted() {
     assert_eq!(Wanted::from(&rack), ipvs());
     assert_eq!(Wanted::from(&proxy(r#"{"mode": "nftables", "strictARP": true}"#)), only(ProxyMode::Nftables));
 }
+
+#[test]
+fn json_stays_json() {
+    let text = "{\"apiVersion\": \"kubeproxy.config.k8s.io/v1alpha1\", \"kind\": \"KubeProxyConfiguration\", \"ipvs\": {\"strictARP\": false}}";
+    let edited: serde_json::Value = serde_json::from_str(&done(text, &ipvs())).unwrap();
+    assert_eq!(edited["mode"], "ipvs");
+    assert_eq!(edited["ipvs"]["scheduler"], "rr");
+    assert_eq!(edited["ipvs"]["strictARP"], true);
+    assert_eq!(edited["ipvs"]["excludeCIDRs"][1], "2001:db8::/32");
+}
