@@ -80,8 +80,7 @@ impl Judge<'_> {
         let who = self.nameserver(&conf.nameservers)?;
         let here = self.scene.pods.iter().any(|pod| pod.node.as_ref() == Some(&node.name));
         let now = here || self.scene.pods.is_empty();
-        let when = if now { "" } else { "; no replica of CoreDNS runs there now" };
-        Some(self.say(&[&node.name], &conf.path, format!("in {}: {who}{when}", conf.path), now))
+        Some(self.say(&[&node.name], &conf.path, who, now))
     }
 
     fn nameserver(&self, servers: &[String]) -> Option<String> {
@@ -173,7 +172,7 @@ impl Judge<'_> {
         match (nodes, now) {
             ([], _) => check.error(observed, FIX),
             (_, true) => check.error(observed, self.fix_of_node()),
-            (_, false) => check.warning(observed, self.fix_of_node()),
+            (_, false) => check.warning(format!("{observed}. No replica runs there now"), self.fix_of_node()),
         }
     }
 

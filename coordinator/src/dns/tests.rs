@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use rackwright_proto::facts::ResolvConf;
@@ -183,8 +184,9 @@ fn the_rest_is_said_in_words() {
 
 #[test]
 fn managers_are_recognised_and_say_where_the_setting_lives() {
-    let map =
-        |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    };
     let none = map(&[]);
     let all = [
         ("rke2-coredns-rke2-coredns", none.clone(), map(&[("meta.helm.sh/release-name", "rke2-coredns")])),
