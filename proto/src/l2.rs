@@ -65,6 +65,13 @@ pub struct Answer {
     pub seekers: Vec<Mac>,
 }
 
+impl Answer {
+    /// Whether anybody has the address; one that was only sought has not been answered for.
+    pub fn is_claimed(&self) -> bool {
+        !self.macs.is_empty()
+    }
+}
+
 /// The outcome of one [`Probe`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probed {

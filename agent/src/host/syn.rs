@@ -57,7 +57,7 @@ impl Syn {
         segment.extend(self.to.port().to_be_bytes());
         segment.extend(self.sequence.to_be_bytes());
         segment.extend([0; 4]);
-        segment.extend([SEGMENT / 4 << 4, SYN]);
+        segment.extend([(SEGMENT / 4) << 4, SYN]);
         segment.extend(64_240u16.to_be_bytes());
         segment.extend([0; 4]);
         let most: u16 = if self.to.is_ipv4() { 1460 } else { 1440 };
@@ -124,7 +124,7 @@ impl Syn {
             && quoted.message.get(..2)? == self.from.port().to_be_bytes()
             && quoted.message.get(2..4)? == self.to.port().to_be_bytes()
             && quoted.message.get(4..8)? == self.sequence.to_be_bytes();
-        ours.then(|| Answer::Rejected(why))
+        ours.then_some(Answer::Rejected(why))
     }
 }
 
