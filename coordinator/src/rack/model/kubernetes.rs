@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rack::format::{MapOf, Of};
 use crate::rack::words::{
-    Cidr, Label, LabelKey, LabelValue, LocalPath, ObjectName, Sha256, Upstream, Version,
+    Cidr, HttpsUrl, Label, LabelKey, LabelValue, LocalPath, ObjectName, Sha256, Upstream, Version,
 };
 
 /// The cluster on the nodes.
@@ -150,9 +150,9 @@ pub struct Metallb {
     /// The version to install, with all three numbers.
     #[schemars(with = "Of<Version>")]
     pub version: Version,
-    /// The manifest from a local file instead of the publisher.
+    /// Where its manifest comes from; from the publisher when left out, for versions whose checksum is known.
     #[serde(default)]
-    pub manifest: Option<Artifact>,
+    pub manifest: Option<ManifestSource>,
     /// The namespace that it lives in.
     #[serde(default = "metallb_system")]
     #[schemars(with = "Of<Label>")]
@@ -167,6 +167,23 @@ pub struct Metallb {
 
 fn metallb_system() -> Label {
     "metallb-system".parse().expect("a valid name")
+}
+
+/// Where a manifest comes from: a file, an address, or without both the publisher. Checked before it is used.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ManifestSource {
+    /// A local file; no network is needed.
+    #[serde(default)]
+    #[schemars(with = "Option<Of<LocalPath>>")]
+    pub path: Option<LocalPath>,
+    /// Another address than the publisher's.
+    #[serde(default)]
+    #[schemars(with = "Option<Of<HttpsUrl>>")]
+    pub url: Option<HttpsUrl>,
+    /// Its SHA-256.
+    #[schemars(with = "Of<Sha256>")]
+    pub sha256: Sha256,
 }
 
 /// A file from elsewhere, checked before it is used.
