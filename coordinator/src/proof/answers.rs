@@ -117,14 +117,15 @@ impl<'a> Answers<'a> {
             findings.extend(self.nobody(silent));
             return findings;
         }
-        let foreign = macs.keys().any(|mac| self.nics.nodes(*mac).is_empty());
-        if foreign {
+        if macs.keys().any(|mac| self.is_foreign(*mac)) {
             findings.push(self.foreigner(&macs));
         } else if self.rounds().iter().any(|round| round.macs.len() > 1) || self.is_shared(&macs) {
             findings.push(self.twice(&macs));
         } else if macs.len() == 1 {
             findings.extend(self.wrong_node());
             findings.extend(self.wrong_interface());
+            let itself = format!("nobody else hears who answers for {}", self.case.address);
+            findings.extend(self.hearers().is_empty().then(|| self.only_itself(&itself)));
         }
         findings.extend(self.moves());
         findings.extend(self.heard_by_some(&macs));
@@ -135,12 +136,18 @@ impl<'a> Answers<'a> {
         format!("who answers for {}", self.case.address)
     }
 
-    /// `52:54:00:00:00:01 (eth0 of w1), heard by cp1`.
+    /// `192.0.2.200 is answered for by 52:54:00:00:00:01 (eth0 of w1; heard by cp1)`.
     fn told(&self, macs: &Macs) -> String {
         let told = macs.iter().map(|(mac, hosts)| {
-            format!("{} (heard by {})", self.nics.describe(*mac, self.case.address), list(hosts))
+            let owner = self.nics.owner(*mac, self.case.address);
+            format!("{mac} ({owner}; heard by {})", list(hosts))
         });
         format!("{} is answered for by {}", self.case.address, list(told))
+    }
+
+    /// Whether it is of no node of the cluster: of another host of the rack, or of a machine that is not known.
+    fn is_foreign(&self, mac: Mac) -> bool {
+        !self.nics.nodes(mac).iter().any(|node| self.case.nodes.contains(*node))
     }
 
     fn is_shared(&self, macs: &Macs) -> bool {
@@ -206,7 +213,7 @@ impl<'a> Answers<'a> {
     fn only_itself(&self, asked: &str) -> Finding {
         warning(names::SERVICE_NOT_ASKED, &self.case.service)
             .checked(self.checked())
-            .observed(format!("{asked}, which would not hear itself"))
+            .observed(format!("{asked}; a node does not hear itself"))
             .expected("another host on the segment that can ask")
             .fix("put a second host of that segment into the rack")
     }
@@ -233,21 +240,28 @@ impl<'a> Answers<'a> {
     }
 
     fn foreigner(&self, macs: &Macs) -> Finding {
-        let foreign = macs.keys().filter(|mac| self.nics.nodes(**mac).is_empty());
-        let foreign = list(foreign);
-        let missing: Vec<_> =
-            self.case.nodes.iter().filter(|node| !self.hosts.contains(node.as_str())).collect();
+        let foreign: Vec<_> = macs.keys().filter(|mac| self.is_foreign(**mac)).collect();
+        let unknown: Vec<_> = foreign.iter().filter(|mac| self.nics.nodes(***mac).is_empty()).collect();
+        let hosts = foreign.iter().flat_map(|mac| self.nics.nodes(**mac)).collect::<BTreeSet<_>>();
+        let missing = self.case.nodes.iter().filter(|node| !self.hosts.contains(node.as_str()));
+        let missing: Vec<_> = missing.filter(|_| !unknown.is_empty()).collect();
         let unless = match missing.as_slice() {
-            [] => String::new(),
-            _ => format!("; unless it is {}, which was not heard from", list(missing)),
+            [] => None,
+            _ => Some(format!("unless it is {}, which was not heard from", list(missing))),
         };
+        let causes = self.causes(macs);
+        let find = (!unknown.is_empty()).then(|| {
+            format!("find {} in the switch's table of MAC addresses and give that machine another address, or take {} out of the pool", list(&unknown), self.case.address)
+        });
+        let look = (!hosts.is_empty() && causes.is_empty())
+            .then(|| format!("see what answers for it on {}, which is no node of the cluster", list(&hosts)));
+        let remedies = Some(cause::fixes(&causes)).filter(|fixes| !fixes.is_empty());
+        let seen = [self.told(macs)].into_iter().chain(cause::seen(&causes)).chain(unless);
         error(names::SERVICE_ANSWERED_BY_FOREIGNER, &self.case.service)
-            .observed(format!("{}{unless}", self.told(macs)))
-            .expected("an answer of one node and of nobody else")
-            .fix(format!(
-                "find {foreign} in the switch's table of MAC addresses and give that machine another address, or take {} out of the pool",
-                self.case.address
-            ))
+            .on(hosts)
+            .observed(seen.collect::<Vec<_>>().join("; "))
+            .expected("an answer of one node of the cluster and of nobody else")
+            .fix([find, look, remedies].into_iter().flatten().collect::<Vec<_>>().join("; "))
     }
 
     fn twice(&self, macs: &Macs) -> Finding {

@@ -11,6 +11,7 @@ use super::case::Case;
 use super::names;
 use super::ports::Knock;
 use super::service::{Owner, PortProof, Seen};
+use crate::network::NodeInput;
 use crate::network::say::{Say as _, error, list, warning};
 
 /// What a host found at a port that should be open.
@@ -44,7 +45,13 @@ pub(super) fn ports(case: &Case, hosts: &[String], seen: &Seen) -> Vec<PortProof
 }
 
 /// Everything that is wrong with the ports, where one node answers for the address.
-pub(super) fn findings(case: &Case, owner: &Owner, hosts: &[String], seen: &Seen) -> Vec<Finding> {
+pub(super) fn findings(
+    case: &Case,
+    owner: &Owner,
+    nodes: &[NodeInput],
+    hosts: &[String],
+    seen: &Seen,
+) -> Vec<Finding> {
     // By what was found, then by who found it: the ports.
     let mut ports_by = BTreeMap::<(Shut, Vec<String>), Vec<u16>>::new();
     let mut opened = BTreeSet::new();
@@ -62,7 +69,9 @@ pub(super) fn findings(case: &Case, owner: &Owner, hosts: &[String], seen: &Seen
     }
     let told = |((shut, hosts), ports): (&(Shut, Vec<String>), &Vec<u16>)| {
         let some = ports.iter().any(|port| opened.contains(port));
-        tell(case, owner, shut, hosts, ports, some)
+        tell(case, owner, shut, hosts, ports, &|shut| {
+            likely(case, owner, shut, some, is_let_in(case, nodes, hosts))
+        })
     };
     let mut findings: Vec<_> = ports_by.iter().map(told).collect();
     findings.extend(detours(case, owner, seen));
@@ -85,8 +94,24 @@ fn words(ports: &[u16]) -> String {
     list(ports.iter().map(|port| format!("tcp/{port}")))
 }
 
-/// One way of being shut; `some`: for other hosts it is open.
-fn tell(case: &Case, owner: &Owner, shut: &Shut, hosts: &[String], ports: &[u16], some: bool) -> Finding {
+/// Whether loadBalancerSourceRanges lets all of these hosts in, as far as their addresses tell.
+fn is_let_in(case: &Case, nodes: &[NodeInput], hosts: &[String]) -> bool {
+    let has = |node: &NodeInput| {
+        let addresses = || node.network.links.iter().flat_map(|link| &link.addresses);
+        addresses().any(|address| case.sources.iter().any(|range| range.contains(&address.net.addr())))
+    };
+    case.sources.is_empty() || nodes.iter().filter(|node| hosts.contains(&node.name)).all(has)
+}
+
+/// One way of being shut.
+fn tell(
+    case: &Case,
+    owner: &Owner,
+    shut: &Shut,
+    hosts: &[String],
+    ports: &[u16],
+    likely: &dyn Fn(&Shut) -> (String, String),
+) -> Finding {
     let (what, from) = (words(ports), list(hosts));
     let (seen, finding) = match shut {
         Shut::Refused => {
@@ -107,7 +132,7 @@ fn tell(case: &Case, owner: &Owner, shut: &Shut, hosts: &[String], ports: &[u16]
                 .fix("mend that and try again");
         }
     };
-    let (evidence, fix) = likely(case, owner, shut, some);
+    let (evidence, fix) = likely(shut);
     finding
         .on([&owner.node])
         .checked(checked(case))
@@ -120,8 +145,9 @@ fn checked(case: &Case) -> String {
     format!("whether the ports of {} open", case.address)
 }
 
-/// What the cluster's objects say of the likely reason, and what to do.
-fn likely(case: &Case, owner: &Owner, shut: &Shut, some: bool) -> (String, String) {
+/// What the cluster's objects say of the likely reason, and what to do. `some`: for other hosts it is open;
+/// `let_in`: so does loadBalancerSourceRanges.
+fn likely(case: &Case, owner: &Owner, shut: &Shut, some: bool, let_in: bool) -> (String, String) {
     let node = &owner.node;
     let (ready, here) = (case.endpoints.values().sum::<usize>(), case.endpoints.get(node).copied());
     let endpoints = endpoints(case);
@@ -140,7 +166,7 @@ fn likely(case: &Case, owner: &Owner, shut: &Shut, some: bool) -> (String, Strin
             format!("run a pod of {} on {node}, or set externalTrafficPolicy to Cluster", case.service),
         );
     }
-    if !case.sources.is_empty() && *shut == Shut::Silent {
+    if !let_in && *shut == Shut::Silent {
         return (
             format!("loadBalancerSourceRanges lets in {} only; {endpoints}", list(&case.sources)),
             "add the hosts' subnet to loadBalancerSourceRanges, or live with it and waive this".into(),

@@ -74,7 +74,7 @@ pub fn judge(case: &Case, hosts: &[NodeInput], seen: &Seen, silent: &[Why]) -> S
     let mut findings = answers.findings(silent);
     let ports = open::ports(case, &heard_by, seen);
     if let Some(owner) = &owner {
-        findings.extend(open::findings(case, owner, &heard_by, seen));
+        findings.extend(open::findings(case, owner, hosts, &heard_by, seen));
     }
     let opened = ports.iter().all(|port| port.open_from == heard_by);
     let wrong = findings.iter().any(|finding| finding.severity == Severity::Error);

@@ -29,6 +29,7 @@ pub fn judge(
     }
     let rows = rows(asked, reached);
     let mut findings = silent_pods(case, &rows);
+    findings.extend(no_service(case));
     findings.extend(case.services.iter().flat_map(|service| silent_service(case, *service, &rows)));
     findings.extend(one_transport(case, &rows));
     findings.extend(wrong_answers(case, &rows));
@@ -88,34 +89,31 @@ fn silent_pods(case: &DnsCase, rows: &[Row]) -> Vec<Finding> {
         }
     }
     let told = groups.into_iter().map(|(audience, (pods, deaf))| {
-        let (seen, fix) = silence(&audience);
-        let whys =
-            whys(rows.iter().filter(|row| pods.contains(&row.server)).filter_map(|r| r.udp.as_ref().err()));
+        let own = rows.iter().filter(|row| pods.contains(&row.server));
+        let whys = whys(own.clone().filter_map(|row| row.udp.as_ref().err()));
+        let nodes: BTreeSet<_> = own.map(|row| row.node.as_str()).collect();
+        let (seen, fix) = match audience {
+            Audience::Nobody => (
+                format!("ready, but silent to all of {}", list(nodes)),
+                "see whether the Corefile serves port 53, and whether a NetworkPolicy or a firewall on the pod's node drops DNS",
+            ),
+            Audience::OwnNode => (
+                format!("it answers its own node and no other of {}", list(nodes)),
+                "pods are not reached across nodes: see the CNI's pods, its tunnel's port in firewalls (VXLAN 8472 or 4789, UDP), the routes to the nodes' pod networks, and net.ipv4.ip_forward",
+            ),
+            Audience::Not(deaf) => (
+                format!("silent to {}, while others get an answer", list(deaf)),
+                "see the CNI's pod, the routes to the pod networks and the firewall on the nodes that get none",
+            ),
+        };
         error(names::DNS_POD_SILENT, SUBJECT)
             .on(&deaf)
             .checked("whether every pod of CoreDNS answers every node")
-            .observed(format!("{}: {seen}; silent to {}{whys}", servers(case, pods), list(&deaf)))
+            .observed(format!("{}: {seen}{whys}", servers(case, pods)))
             .expected("an answer over UDP or TCP, at the pod's own address")
             .fix(fix)
     });
     told.collect()
-}
-
-fn silence(audience: &Audience) -> (&'static str, &'static str) {
-    match audience {
-        Audience::Nobody => (
-            "ready, but no node gets an answer",
-            "see whether the Corefile serves port 53, and whether a NetworkPolicy or a firewall on the pod's node drops DNS",
-        ),
-        Audience::OwnNode => (
-            "an answer on the pod's own node only",
-            "pods are not reached across nodes: see the CNI's pods, its tunnel's port in firewalls (VXLAN 8472 or 4789, UDP), the routes to the nodes' pod networks, and net.ipv4.ip_forward",
-        ),
-        Audience::Not(_) => (
-            "an answer on other nodes",
-            "see the CNI's pod, the routes to the pod networks and the firewall on the nodes that get none",
-        ),
-    }
 }
 
 /// `; no answer within 5 s`, each reason once.
@@ -126,6 +124,16 @@ fn whys<'a>(whys: impl Iterator<Item = &'a String>) -> String {
 
 fn servers(case: &DnsCase, servers: impl IntoIterator<Item = IpAddr>) -> String {
     list(servers.into_iter().map(|server| case.describe(server)))
+}
+
+fn no_service(case: &DnsCase) -> Option<Finding> {
+    case.services.is_empty().then(|| {
+        error(names::DNS_SERVICE_SILENT, SUBJECT)
+            .checked("whether the DNS Service has an address")
+            .observed("kube-system has no Service kube-dns with an address")
+            .expected("the address that the kubelets give to pods as their resolver (clusterDNS)")
+            .fix("`kubeadm init phase addon coredns` makes it anew")
+    })
 }
 
 /// Nodes which the Service does not answer though pods do; where those do not either, that is told already.
@@ -180,7 +188,7 @@ fn one_transport(case: &DnsCase, rows: &[Row]) -> Vec<Finding> {
         error(name, SUBJECT)
             .on(nodes)
             .checked("whether CoreDNS answers over UDP and TCP")
-            .observed(format!("{} answers over {has}, and not over {lacks}: {why}", servers(case, of)))
+            .observed(format!("over {has} and not over {lacks} ({why}): {}", servers(case, of)))
             .expected("answers over both: what does not fit a datagram is asked for over TCP")
             .fix(format!("let {lacks} port 53 pass in firewalls and NetworkPolicies, and see that the Service kube-dns has a port 53 of {lacks}"))
     });
@@ -239,7 +247,8 @@ fn disagreement(case: &DnsCase, rows: &[Row]) -> Option<Finding> {
 
 /// Pods that know names of the cluster, but not those outside; the Service where all pods know both.
 fn upstreams(case: &DnsCase, rows: &[Row]) -> Vec<Finding> {
-    let failed = |row: &&Row| row.answers() && row.upstream().is_err();
+    // The question goes over UDP: where that is silent altogether, nothing is known of the upstream.
+    let failed = |row: &&Row| row.udp.is_ok() && row.upstream().is_err();
     let of_pods = |row: &&Row| !case.services.contains(&row.server);
     let any_pod = rows.iter().any(|row| failed(&row) && of_pods(&row));
     let mut groups = BTreeMap::<String, (BTreeSet<IpAddr>, BTreeSet<String>)>::new();
@@ -249,19 +258,21 @@ fn upstreams(case: &DnsCase, rows: &[Row]) -> Vec<Finding> {
         group.1.insert(row.node.clone());
     }
     let told = groups.into_iter().map(|(why, (of, nodes))| {
-        let all = case.pods.iter().all(|pod| of.contains(&pod.address));
-        let which = if all { "all pods" } else { "only these" };
+        let knows = |pod: &&DnsPod| rows.iter().any(|r| r.server == pod.address && r.upstream().is_ok());
+        let others = list(case.pods.iter().filter(knows).map(|pod| &pod.name));
+        let all = !case.pods.iter().any(|pod| knows(&pod));
+        let but = if all { String::new() } else { format!("; {others} knows them") };
         error(names::DNS_UPSTREAM_SILENT, SUBJECT)
             .checked("whether CoreDNS knows names outside the cluster")
             .observed(format!(
-                "{} ({which}): names of the cluster are answered, the name servers of the root are not: {why} (asked from {})",
+                "{}: names of the cluster are known, the name servers of the root are not: {why}; asked from {}{but}",
                 servers(case, of),
-                list(nodes)
+                list(&nodes)
             ))
             .expected("an answer of the upstream, whatever it says")
             .fix(match all {
                 true => "see the targets of `forward` in the Corefile: whether they answer the nodes, and whether one leads back to the cluster's DNS",
-                false => "the upstream answers other pods: see the resolv.conf, the routes and the firewall of these pods' nodes",
+                false => "the upstream answers other pods: see the resolv.conf, the routes and the firewall of the nodes that these run on",
             })
     });
     told.collect()
@@ -310,7 +321,7 @@ fn answers(case: &DnsCase, rows: &[Row]) -> Option<Finding> {
             .on(&nodes)
             .checked("whether CoreDNS answers every node")
             .observed(format!(
-                "{} is {}, over UDP and TCP, at {}; names outside are answered, too",
+                "{} is {}, over UDP and TCP, at {}; the upstream answers, too",
                 case.name(),
                 list(records),
                 servers(case, case.servers())

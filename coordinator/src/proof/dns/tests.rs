@@ -72,6 +72,8 @@ fn cases() -> Vec<(&'static str, Vec<Finding>)> {
     let facts = facts();
     let mut none = facts.clone();
     none.dns.pods = vec![pod("coredns-a", POD_A, "w1", "False")];
+    let mut lost = facts.clone();
+    lost.dns.service = None;
     let with = |answer: &dyn Fn(&Q) -> Option<Reached>| judged(&facts, &NODES, answer);
     let own_node = |q: &Q| matches!((q.server, q.node), (POD_A, "w1") | (POD_B, "w2"));
     let late = |q: &Q| {
@@ -86,6 +88,7 @@ fn cases() -> Vec<(&'static str, Vec<Finding>)> {
     vec![
         ("all is well", with(&|_| None)),
         ("no pod is ready", judged(&none, &NODES, &|_| None)),
+        ("no Service", judged(&lost, &NODES, &|_| None)),
         ("a node is gone", judged(&facts, &["cp1", "gone"], &|_| None)),
         (
             "the Service is silent on one node",
@@ -170,7 +173,6 @@ proptest::proptest! {
         let passed = findings.iter().any(|finding| finding.severity == Severity::Pass);
         let wrong = findings.iter().any(Finding::blocks);
         proptest::prop_assert_eq!(passed, !wrong);
-        // The Service's own answer for names outside counts only where all pods know them.
         proptest::prop_assert_eq!(passed, lost.is_empty(), "{}", show(&findings));
     }
 }

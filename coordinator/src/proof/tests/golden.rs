@@ -61,10 +61,9 @@ fn everybody_hears(first: &'static [&'static str], again: &'static [&'static str
 }
 
 fn heard() -> Vec<(&'static str, World)> {
-    let strangers = || Box::new(|_: &str| vec![STRANGER]);
-    let both =
-        || Box::new(|host: &str| if host == "w1" { vec![STRANGER] } else { vec![mac("w1"), STRANGER] });
-    let only_cp1 = || Box::new(|host: &str| if host == "cp1" { vec![mac("w1")] } else { Vec::new() });
+    let strangers = |_: &str| vec![STRANGER];
+    let both = |host: &str| if host == "w1" { vec![STRANGER] } else { vec![mac("w1"), STRANGER] };
+    let only_cp1 = |host: &str| if host == "cp1" { vec![mac("w1")] } else { Vec::new() };
     vec![
         ("all is well", World::new()),
         (
@@ -105,15 +104,15 @@ fn heard() -> Vec<(&'static str, World)> {
         (
             "a stranger answers",
             World::with(|world| {
-                (world.first, world.again) = (strangers(), Some(strangers()));
+                world.hear_always(strangers);
                 world.networks.remove("w2");
             }),
         ),
-        ("a stranger answers, too", World::with(|world| (world.first, world.again) = (both(), Some(both())))),
+        ("a stranger answers, too", World::with(|world| world.hear_always(both))),
         (
             "only one host hears",
             World::with(|world| {
-                (world.first, world.again) = (only_cp1(), Some(only_cp1()));
+                world.hear_always(only_cp1);
             }),
         ),
         ("it moves", everybody_hears(&["w1"], &["w2"])),
@@ -163,7 +162,7 @@ fn wrong() -> Vec<(&'static str, World)> {
             "a node on two interfaces",
             World::with(|world| {
                 world.networks.get_mut("w1").unwrap().links.push(link("eth1", SECOND, &["192.0.2.21/24"]));
-                (world.first, world.again) = (Box::new(second_nic), Some(Box::new(second_nic)));
+                world.hear_always(second_nic);
             }),
         ),
         (

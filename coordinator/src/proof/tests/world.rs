@@ -156,6 +156,12 @@ impl World {
         world
     }
 
+    /// What everybody hears, both times.
+    pub(super) fn hear_always(&mut self, who: impl Fn(&str) -> Vec<Mac> + Clone + 'static) {
+        self.first = Box::new(who.clone());
+        self.again = Some(Box::new(who));
+    }
+
     pub(super) fn change_service(&mut self, change: impl FnOnce(&mut Value)) {
         self.facts.services = vec![service(change)];
     }
