@@ -6,11 +6,14 @@
 //! open there?), [`hearing::ask`] again some seconds later, and [`service::judge`] of all that.
 //! [`dns`] and [`proxy`] each ask once.
 
+mod answers;
 pub mod case;
+mod cause;
 pub mod dns;
 pub mod hearing;
 mod names;
 mod nics;
+mod open;
 pub mod ports;
 pub mod proxy;
 pub mod service;

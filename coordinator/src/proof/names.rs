@@ -16,7 +16,10 @@ pub const NAMES: &[(&str, &str)] = &[
     ),
     (DNS_WRONG_ANSWER, "CoreDNS does not know the name of the API server's Service, or its pods disagree."),
     (SERVICE_ANSWER_DETOURS, "A Service's answer comes from another MAC address than the question went to."),
-    (SERVICE_ANSWERED_BY_FOREIGNER, "A machine that is no node of the rack answers for a Service's address."),
+    (
+        SERVICE_ANSWERED_BY_FOREIGNER,
+        "A machine that is no node of the cluster answers for a Service's address.",
+    ),
     (SERVICE_ANSWERED_TWICE, "More than one MAC address answers for a Service's address."),
     (SERVICE_EXTERNAL_IPS, "A Service has externalIPs, for which MetalLB does not answer."),
     (SERVICE_HEARD_BY_SOME, "Only some hosts of the segment hear who answers for a Service's address."),

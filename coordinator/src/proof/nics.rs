@@ -38,15 +38,16 @@ impl<'a> Nics<'a> {
         self.0.iter().filter(has_it).map(|host| host.name.as_str()).collect()
     }
 
-    /// It in words: `52:54:00:00:00:01 (eth0 of w1)`.
-    pub(super) fn describe(self, mac: Mac, ip: IpAddr) -> String {
+    /// Its owner in words: `eth0 of w1`.
+    pub(super) fn owner(self, mac: Mac, ip: IpAddr) -> String {
         let nics = self.of(mac, ip);
         let who: Vec<_> = nics.iter().map(|nic| format!("{} of {}", nic.link.name, nic.node)).collect();
-        if who.is_empty() {
-            format!("{mac} (no host of the rack)")
-        } else {
-            format!("{mac} ({})", who.join(", "))
-        }
+        if who.is_empty() { "no host of the rack".into() } else { who.join(", ") }
+    }
+
+    /// It in words: `52:54:00:00:00:01 (eth0 of w1)`.
+    pub(super) fn describe(self, mac: Mac, ip: IpAddr) -> String {
+        format!("{mac} ({})", self.owner(mac, ip))
     }
 }
 
