@@ -14,7 +14,7 @@ use rackwright_proto::traces::ClusterTraces;
 
 use super::Context;
 use super::push;
-use crate::balancer::Manifest;
+use crate::balancer::{Manifest, fetch};
 use crate::cluster::outcome::{ClusterOutcome, ClusterResult};
 use crate::cluster::sight::{self, Sight};
 use crate::cluster::versions;
@@ -206,11 +206,14 @@ async fn fetched(
     metallb: &crate::rack::model::kubernetes::Metallb,
 ) -> Result<Manifest, Fault> {
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    let failed = |why: String| Fault::new(FaultKind::Host, "get MetalLB's manifest", why);
-    let Some(artifact) = &metallb.manifest else { return Err(failed("name a local one".into())) };
-    let path = artifact.path.resolve(&context.loaded.folder, home.as_deref());
-    let bytes = tokio::fs::read(&path).await.map_err(|e| failed(e.to_string()))?;
-    Manifest::parse(&bytes, &metallb.namespace.to_string()).map_err(|e| failed(chain(&e)))
+    let xdg = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let places = fetch::Places {
+        folder: &context.loaded.folder,
+        home: home.as_deref(),
+        cache: fetch::cache_folder(xdg.as_deref(), home.as_deref()),
+    };
+    let manifest = fetch::manifest(metallb, &places).await;
+    manifest.map_err(|e| Fault::new(FaultKind::Host, "get MetalLB's manifest", chain(&e)))
 }
 
 /// Carries out the cluster's part of a plan.
