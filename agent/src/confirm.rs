@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rackwright_proto::event::{Event, Record};
 use rackwright_proto::fault::{Fault, FaultKind};
-use rackwright_proto::l2::Probe;
+use rackwright_proto::l2::{Probe, Probed};
 use rackwright_proto::name::IfName;
 use rackwright_proto::plan::{Confirm, PlannedStep};
 use rackwright_proto::step::{Decision, HostStep};
@@ -159,8 +159,8 @@ async fn under_arms(
 
 async fn answered(probes: &[Probe]) -> BTreeSet<(IfName, IpAddr)> {
     let probed = crate::l2::reach(probes).await;
-    let answers = probed.iter().flat_map(|p| p.answers.iter().map(|a| (p.link.clone(), a.ip)));
-    answers.collect()
+    let claimed = |p: &Probed| p.answers.iter().filter(|a| a.is_claimed()).map(|a| a.ip).collect::<Vec<_>>();
+    probed.iter().flat_map(|p| claimed(p).into_iter().map(|ip| (p.link.clone(), ip))).collect()
 }
 
 /// A neighbour that answered before and no longer does, in words.

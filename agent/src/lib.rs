@@ -3,6 +3,7 @@
 //! - [`session`] talks with a coordinator over stdin and stdout; it changes nothing itself.
 //! - [`run`] executes one plan, detached from any session: [`lock`], [`converge`], [`journal`], [`ledger`], and
 //!   [`confirm`] for the steps that could cut the node off.
+//! - [`l2`] asks the segment, and [`reach`] what can be reached from here.
 //! - [`follow`] tells a run's records while they are written.
 //! - [`restore`] and [`drift`] are started by the host's own units.
 //! - [`step`] gives each family of steps its hands.
@@ -24,4 +25,3 @@ pub mod restore;
 pub mod run;
 pub mod session;
 pub mod step;
-pub mod traces;

@@ -243,6 +243,33 @@ fn a_neighbour_that_answered_is_not_asked_again() {
 }
 
 #[test]
+fn a_neighbour_that_speaks_but_is_deaf_does_not_answer() {
+    if !possible() {
+        return;
+    }
+    let segment = Segment::new();
+    let asker = segment.host("asker", &["192.0.2.1/24"]);
+    let deaf = segment.host("deaf", &["192.0.2.2/24"]);
+    deaf.sysctl("net.ipv4.conf.all.arp_ignore=8");
+    std::thread::scope(|scope| {
+        // It asks for others in its own name all the while.
+        let chatter =
+            Probe { patience: Patience::Rfc5227, ..as_ourselves(quick("192.0.2.3", "192.0.2.254")) };
+        let chatter = scope.spawn(|| ask(&deaf, chatter));
+        let overheard = loop {
+            let claims = ask(&asker, quick("192.0.2.2", "192.0.2.2")).answers;
+            if !claims.is_empty() || chatter.is_finished() {
+                break claims;
+            }
+        };
+        assert_eq!(overheard, [answered("192.0.2.2", &[deaf.mac("eth0")])]);
+        let probe = Probe { patience: Patience::Rfc5227, ..as_ourselves(quick("192.0.2.2", "192.0.2.2")) };
+        assert_eq!(ask(&asker, probe).answers, []);
+        assert_eq!(chatter.join().unwrap().answers, []);
+    });
+}
+
+#[test]
 fn our_own_second_link_is_nobody_else() {
     if !possible() {
         return;

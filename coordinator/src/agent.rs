@@ -277,4 +277,39 @@ mod tests {
         let error = hello_from(bytes).await.unwrap_err();
         assert!(matches!(error, AgentError::Protocol { source: FrameError::Content(_), .. }), "{error:?}");
     }
+
+    /// A session whose agent has said these replies already.
+    async fn session(replies: Vec<Reply>) -> Agent<impl AsyncRead + Unpin, impl AsyncWrite + Unpin> {
+        let basics = serde_json::json!({
+            "hostname": "w1", "machine_id": "", "boot_id": "", "kernel": "", "arch": "", "systemd": true, "euid": 0
+        });
+        let hello = serde_json::json!({"protocol": wire::PROTOCOL, "build": wire::BUILD, "basics": basics});
+        let mut bytes = wire::encode(&hello).unwrap();
+        bytes.extend(replies.iter().flat_map(|reply| wire::encode(reply).unwrap()));
+        Agent::open(std::io::Cursor::new(bytes), tokio::io::sink()).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn no_error_shows_a_kubeconfig() {
+        let text = rackwright_proto::secret::Secret::new("hunter2".into());
+        let reply = Reply::Kubeconfig(Some(Kubeconfig { path: "/etc/kubernetes/admin.conf".into(), text }));
+        let mut agent = session(vec![reply.clone(), reply]).await;
+        let error = agent.traces().await.unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("hunter2"), "{error:?}");
+        let kubeconfig = agent.kubeconfig().await.unwrap().unwrap();
+        assert_eq!(kubeconfig.text.expose(), "hunter2");
+        assert!(!format!("{kubeconfig:?}").contains("hunter2"));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn fewer_answers_than_questions_break_the_protocol() {
+        let silence = Reached::Knock(rackwright_proto::reach::Knocked::Silence);
+        let reply = Reply::Reached(vec![silence]);
+        let address = "127.0.0.1:80".parse().unwrap();
+        let asked = Asked::new(rackwright_proto::reach::Reach::Tcp { address }, 1000);
+        let mut agent = session(vec![reply.clone(), reply]).await;
+        assert_eq!(agent.reach(vec![asked.clone()]).await.unwrap().len(), 1);
+        let error = agent.reach(vec![asked.clone(), asked]).await.unwrap_err();
+        assert!(matches!(&error, AgentError::Fault(fault) if fault.kind == FaultKind::Protocol), "{error:?}");
+    }
 }

@@ -8,6 +8,8 @@ use rackwright_proto::l2::{Probe, Probed};
 use rackwright_proto::name::NodeName;
 use rackwright_proto::step::HostStep;
 
+use crate::cluster::sight::Sight;
+use crate::cluster::{versions, wanted};
 use crate::findings::{self, Waiver, clock, host, identity, sysctl};
 use crate::network::{self, Scene};
 use crate::plan;
@@ -68,6 +70,19 @@ pub fn facts(rack: &Rack, surveyed: &[Surveyed], scene: &Scene<'_>) -> Vec<Findi
     found.extend(clock::skew(&readings));
     found.extend(network::judge_facts(scene));
     found
+}
+
+/// What stands against the cluster's part of the rack, whether or not it is done already: what `apply` must not walk
+/// into.
+pub fn cluster(rack: &Rack, surveyed: &[Surveyed], sight: &Sight) -> Vec<Finding> {
+    let mut found = versions::findings(rack, &sight.facts);
+    found.extend(wanted::gates(rack, surveyed, sight));
+    found
+}
+
+/// Whether the cluster really is as its objects say: what `apply` mends, and `check` tells.
+pub fn live(rack: &Rack, surveyed: &[Surveyed], sight: &Sight) -> Vec<Finding> {
+    wanted::live(rack, surveyed, sight)
 }
 
 fn of_host(rack: &Rack, surveyed: &Surveyed) -> Vec<Finding> {

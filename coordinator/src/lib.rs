@@ -1,6 +1,6 @@
 //! The coordinator: the only room that sees more than one node, or the cluster.
 //!
-//! Effects on hosts live in [`ssh`]. On the operator's side there are five small doors, and no others: [`rack`] reads
+//! Effects on hosts live in [`ssh`], on the cluster in [`kube`]. On the operator's side there are five small doors, and no others: [`rack`] reads
 //! the rack, [`wanted`] the files that it copies, [`ask`] secrets and the terminal; [`console`] speaks, and [`atomic`]
 //! is the only one that writes files. All else decides, or strings decisions together (`cmd`, [`survey`]).
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -8,17 +8,23 @@
 pub mod agent;
 pub mod ask;
 pub mod atomic;
+pub mod balancer;
 pub mod cli;
 pub mod cluster;
 pub mod cmd;
 pub mod console;
+pub mod corefile;
+pub mod dns;
 pub mod exit;
 pub mod findings;
 pub mod fleet;
 pub mod judge;
+pub mod kube;
+pub mod natural;
 pub mod network;
 pub mod plan;
 pub mod proof;
+pub mod proxy;
 pub mod rack;
 pub mod report;
 pub mod scene;

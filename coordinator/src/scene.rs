@@ -1,10 +1,13 @@
 //! From the rack and the facts to what the layer 2 checks need.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rackwright_proto::kernel::{KernelStep, SysctlStep};
 use rackwright_proto::l2::{Patience, Span};
+use rackwright_proto::link::Network;
+use rackwright_proto::name::NodeName;
 use rackwright_proto::step::HostStep;
 
 use crate::network::{ArpWanted, NodeInput, PoolInput, RangeInput, Scene, Speaker, Wanted};
@@ -25,24 +28,33 @@ pub fn patience(rack: &Rack) -> Option<Patience> {
 }
 
 /// All that the layer 2 checks need to know of the nodes that were heard from.
-pub fn of<'a>(rack: &Rack, surveyed: &'a [Surveyed]) -> Scene<'a> {
+///
+/// `served` are the addresses that Services of the cluster have, where it was asked.
+pub fn of<'a>(rack: &Rack, surveyed: &'a [Surveyed], served: Option<BTreeSet<IpAddr>>) -> Scene<'a> {
     let metallb = rack.kubernetes().and_then(|k| k.metallb.as_ref());
     let pools = metallb.map(|m| m.pools.iter().map(|pool| pool_input(rack, m, pool)).collect());
     Scene {
-        nodes: surveyed
-            .iter()
-            .filter_map(|s| Some(node_input(rack.node(s.session.node.as_str())?, s)))
-            .collect(),
+        nodes: nodes(rack, surveyed.iter().map(|s| (&s.session.node, &s.facts.network))),
         pools: pools.unwrap_or_default(),
         reserved: reserved(rack),
         speaker: Speaker::of_version(&metallb.map(|m| m.version.to_string()).unwrap_or_default()),
         wanted: surveyed.first().map(arp_wanted).unwrap_or_default(),
-        served: None,
+        served,
         patience: patience(rack).unwrap_or(Patience::Rfc5227),
     }
 }
 
-fn node_input<'a>(node: &Node, surveyed: &'a Surveyed) -> NodeInput<'a> {
+/// Nodes with what they told about their networks.
+pub fn nodes<'a>(
+    rack: &Rack,
+    heard: impl IntoIterator<Item = (&'a NodeName, &'a Network)>,
+) -> Vec<NodeInput<'a>> {
+    let input =
+        |(name, network): (&NodeName, &'a Network)| Some(node_input(rack.node(name.as_str())?, network));
+    heard.into_iter().filter_map(input).collect()
+}
+
+fn node_input<'a>(node: &Node, network: &'a Network) -> NodeInput<'a> {
     NodeInput {
         name: node.name.to_string(),
         address: node.address.ip(),
@@ -50,7 +62,7 @@ fn node_input<'a>(node: &Node, surveyed: &'a Surveyed) -> NodeInput<'a> {
             InterfaceChoice::Auto => Wanted::Auto,
             InterfaceChoice::Named(name) => Wanted::Named(name.to_string()),
         },
-        network: &surveyed.facts.network,
+        network,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rackwright_proto::facts::{Basics, Depth, Facts};
@@ -73,7 +74,7 @@ pub struct Session {
     pub node: NodeName,
     /// How to reach it again.
     pub target: Target,
-    connection: Connection,
+    connection: Arc<Connection>,
     agent: Agent<ChannelReader, ChannelWriter>,
     ending: Ending,
 }
@@ -86,7 +87,7 @@ impl Session {
         target: &Target,
         node: &NodeName,
     ) -> Result<Self, NodeError> {
-        let connection = dialer.connect(target).await?;
+        let connection = Arc::new(dialer.connect(target).await?);
         let channel = connection.agent(agents).await?;
         let ending = channel.ending;
         match Agent::open(channel.reader, channel.writer).await {
@@ -108,6 +109,11 @@ impl Session {
         work(&mut self.agent).await.map_err(|source| failed(source, &self.ending))
     }
 
+    /// The connection below, for tunnels.
+    pub fn connection(&self) -> Arc<Connection> {
+        self.connection.clone()
+    }
+
     /// Who holds the host, as of the hello.
     pub fn holder(&self) -> Option<&rackwright_proto::wire::Holder> {
         self.agent.hello.holder.as_ref()
@@ -116,7 +122,10 @@ impl Session {
     /// Says goodbye.
     pub async fn close(self) {
         drop(self.agent);
-        self.connection.close().await;
+        // A tunnel to the API server may still use it.
+        if let Some(connection) = Arc::into_inner(self.connection) {
+            connection.close().await;
+        }
     }
 }
 

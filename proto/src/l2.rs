@@ -41,7 +41,8 @@ pub struct Probe {
     /// How patient to be.
     pub patience: Patience,
     /// Ask as ourselves (an ordinary ARP request or solicitation with our own sender address) instead of the
-    /// all-zero sender: for neighbours that are expected to answer, such as other nodes.
+    /// all-zero sender: for neighbours that are expected to answer, such as other nodes. Only an answer to us
+    /// counts then: a neighbour that asks something itself is not heard to hear.
     #[serde(default)]
     pub as_ourselves: bool,
 }
@@ -62,6 +63,13 @@ pub struct Answer {
     /// about to take it, or other nodes that were asked the same question.
     #[serde(default)]
     pub seekers: Vec<Mac>,
+}
+
+impl Answer {
+    /// Whether anybody has the address; one that was only sought has not been answered for.
+    pub fn is_claimed(&self) -> bool {
+        !self.macs.is_empty()
+    }
 }
 
 /// The outcome of one [`Probe`].

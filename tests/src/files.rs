@@ -3,16 +3,37 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::layout::Layout;
-use crate::spec::{BASTION, Login, Spec};
+use sha2::{Digest, Sha256};
+
+use crate::kube::{Metallb, PODS, Release};
+use crate::layout::{Layout, RESOLVER_ADDRESS};
+use crate::spec::{BASTION, Kind, Login, Spec};
 
 /// The user that the rack's file tells to log in as.
 pub(crate) fn user(spec: &Spec) -> &'static str {
     if spec.login == Login::Root { "root" } else { "ops" }
 }
 
-/// The rack's file.
-pub(crate) fn rack_yaml(spec: &Spec, layout: &Layout, dir: &Path) -> String {
+/// MetalLB's manifest in the rack's folder.
+#[derive(Debug)]
+pub(crate) struct Manifest {
+    /// Its name there.
+    pub(crate) file: String,
+    version: &'static str,
+    sha256: String,
+}
+
+impl Manifest {
+    pub(crate) fn new(metallb: Metallb, text: &str) -> Self {
+        let version = metallb.version();
+        let digest = Sha256::digest(text);
+        let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { file: format!("metallb-{version}.yaml"), version, sha256 }
+    }
+}
+
+/// The rack's file; a rack with a manifest is one of a cluster.
+pub(crate) fn rack_yaml(spec: &Spec, layout: &Layout, dir: &Path, manifest: Option<&Manifest>) -> String {
     let mut yaml = format!(
         "# A rack of the lab: made by `cargo lab up`, gone with `cargo lab down`.\n\
          apiVersion: rackwright.dev/v1\nkind: Rack\nssh:\n  user: {}\n",
@@ -30,13 +51,45 @@ pub(crate) fn rack_yaml(spec: &Spec, layout: &Layout, dir: &Path) -> String {
         let _ = writeln!(yaml, "  jump: [{{address: {}}}]", bastion.address());
     }
     yaml.push_str("nodes:\n");
-    for (index, name) in spec.hosts.iter().enumerate() {
+    for name in &spec.hosts {
         let address = layout.host(name).map_or_else(String::new, |station| station.address().to_string());
-        let roles = if index == 0 { ", roles: [control-plane]" } else { "" };
+        let is_control_plane = spec.control_plane_hosts().contains(name);
+        let roles = if is_control_plane { ", roles: [control-plane]" } else { "" };
         let _ = writeln!(yaml, "  - {{name: {name}, address: {address}{roles}}}");
     }
-    yaml.push_str(WANTED);
+    match (spec.kind, manifest) {
+        (Kind::Kube(release), Some(manifest)) => yaml.push_str(&wanted_of_cluster(release, manifest)),
+        _ => yaml.push_str(WANTED),
+    }
     yaml
+}
+
+/// What a rack of the lab with a cluster wants: from a cluster as kubeadm leaves it to a Service `web` that is
+/// reached from outside.
+fn wanted_of_cluster(release: Release, manifest: &Manifest) -> String {
+    let Manifest { file, version, sha256 } = manifest;
+    let (kubernetes, mode) = (release.version(), release.proxy_mode());
+    format!(
+        "\
+hosts:
+  modules: [overlay]
+  sysctls: {{net.ipv4.ip_forward: 1}}
+  swap: off
+network: {{podCIDRs: [{PODS}], serviceCIDRs: [10.96.0.0/12]}}
+kubernetes:
+  version: {kubernetes}
+  proxy: {{mode: {mode}}}
+  dns: {{forward: [{RESOLVER_ADDRESS}]}}
+  metallb:
+    version: {version}
+    manifest:
+      path: {file}
+      sha256: {sha256}
+    pools: [{{name: first, addresses: [192.0.2.200-192.0.2.219]}}]
+    advertisements: [{{pools: [first]}}]
+  services: [{{name: web}}]
+"
+    )
 }
 
 /// What the lab's rack wants; pool and sysctls are those that the defects spoil.
@@ -83,7 +136,11 @@ mod tests {
     fn rendered(spec: &Spec) -> String {
         let layout = lay_out(spec);
         let dir = Path::new("/rack");
-        format!("{}---\n{}", rack_yaml(spec, &layout, dir), ssh_config(spec, &layout, dir))
+        format!(
+            "{}---\n{}",
+            rack_yaml(spec, &layout, dir, manifest_of(spec).as_ref()),
+            ssh_config(spec, &layout, dir)
+        )
     }
 
     #[test]
@@ -92,11 +149,31 @@ mod tests {
             for (bastion, count) in [(false, 1), (true, 3), (false, 300)] {
                 let mut spec = Spec::new("lab".parse().unwrap(), count).login(login);
                 spec.bastion = bastion;
-                let text = rack_yaml(&spec, &lay_out(&spec), Path::new("/rack"));
-                let (_, warnings) = rackwright::rack::parse("rack.yaml", &text).unwrap();
-                assert!(warnings.is_empty(), "{warnings:?}");
+                assert_accepted(&spec);
             }
         }
+        for release in [Release::V1_30, Release::V1_37] {
+            for metallb in [Metallb::V0_13, Metallb::V0_16] {
+                let spec = Spec::new("lab".parse().unwrap(), 3).kube(release).metallb(metallb);
+                assert_accepted(&spec.control_planes(3));
+            }
+        }
+    }
+
+    fn assert_accepted(spec: &Spec) {
+        let text = rack_yaml(spec, &lay_out(spec), Path::new("/rack"), manifest_of(spec).as_ref());
+        let (_, warnings) = rackwright::rack::parse("rack.yaml", &text).unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
+    }
+
+    fn manifest_of(spec: &Spec) -> Option<Manifest> {
+        matches!(spec.kind, Kind::Kube(_)).then(|| Manifest::new(spec.cluster.metallb, "kind: Namespace"))
+    }
+
+    #[test]
+    fn files_of_a_rack_with_a_cluster() {
+        let spec = Spec::new("lab".parse().unwrap(), 3).kube(Release::V1_37).control_planes(2);
+        insta::assert_snapshot!(rendered(&spec));
     }
 
     #[test]

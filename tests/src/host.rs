@@ -112,6 +112,20 @@ impl Host {
         Err(LabError::Program { doing, program: "sh".to_owned(), code: output.code, said })
     }
 
+    /// Runs a command that reads `text` on standard input, and insists on success.
+    pub(crate) fn put(&self, script: &str, text: &str) -> Result<()> {
+        let output = self.sh_with(script, Some(text.as_bytes()), COMMAND_LIMIT)?;
+        let doing = || format!("run `{script}` on {}", self.name);
+        let said = || last_lines(&output.stderr);
+        let failed = || LabError::Program {
+            doing: doing(),
+            program: "sh".to_owned(),
+            code: output.code,
+            said: said(),
+        };
+        if output.success() { Ok(()) } else { Err(failed()) }
+    }
+
     /// Boots the host unless it runs, and waits until it is up.
     pub fn boot(&self) -> Result<()> {
         if self.pid().is_none() {

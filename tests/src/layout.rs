@@ -146,6 +146,12 @@ fn neighbours(spec: &Spec) -> Vec<Station> {
     devices
 }
 
+/// A device that comes later.
+pub(crate) fn device_at(spec: &Spec, name: &str, address: Ipv4Addr) -> Station {
+    let number = address.octets()[3];
+    device(spec, name, &format!("x{number}"), u32::from(number))
+}
+
 fn device(spec: &Spec, name: &str, port: &str, number: u32) -> Station {
     let mut nic = nic(spec, 0, number, 0);
     nic.port = port.to_owned();

@@ -1,5 +1,6 @@
 //! Prepares a host before its first boot: directory, identity, users, defects, scripts.
 
+use std::fmt::Write as _;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -56,13 +57,28 @@ pub(crate) fn prepare(shared: &Shared<'_>, host: &Host, station: &Station) -> Re
 fn identity(shared: &Shared<'_>, host: &Host, tree: &Tree<'_>) -> Result<()> {
     let name = &host.name;
     tree.put("etc/hostname", &format!("{name}\n"), 0o644)?;
-    tree.put("etc/hosts", &format!("127.0.0.1\tlocalhost\n127.0.1.1\t{name}\n::1\tlocalhost\n"), 0o644)?;
+    tree.put("etc/hosts", &hosts_file(shared, name), 0o644)?;
     tree.put("etc/machine-id", &format!("{}\n", machine_id(shared.spec, name)), 0o444)?;
     let key = host.dir.join("ssh_host_ed25519_key");
     keys::generate(&key, name)?;
     let secret = fs::read_to_string(&key).doing(|| format!("read {}", key.display()))?;
     tree.put("etc/ssh/ssh_host_ed25519_key", &secret, 0o600)?;
     tree.put("etc/ssh/ssh_host_ed25519_key.pub", &format!("{}\n", keys::public(&key)?), 0o644)
+}
+
+/// With several control planes all their addresses have one name, a control plane's own first: whoever asks tries
+/// one after the other.
+fn hosts_file(shared: &Shared<'_>, name: &str) -> String {
+    let mut text = format!("127.0.0.1\tlocalhost\n127.0.1.1\t{name}\n::1\tlocalhost\n");
+    let mut control_planes: Vec<&str> = match shared.spec.control_plane_hosts() {
+        [_] => Vec::new(),
+        several => several.iter().map(String::as_str).collect(),
+    };
+    control_planes.sort_by_key(|host| *host != name);
+    for station in control_planes.iter().filter_map(|host| shared.layout.host(host)) {
+        let _ = writeln!(text, "{}\t{}", station.address(), kube::ENDPOINT);
+    }
+    text
 }
 
 /// Derived from rack and host, so that it is unique and the same each time the rack is made.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Doing, LabError, Result};
 use crate::host::Host;
 use crate::kube::{self, Parts};
-use crate::layout::{Layout, lay_out};
+use crate::layout::{Layout, device_at, lay_out};
 use crate::names::{RACKS, RackName, netns_path};
 use crate::prepare::{Shared, prepare};
 use crate::run::{command, each, must};
@@ -49,7 +49,7 @@ impl Trees {
         match spec.kind {
             Kind::Systemd | Kind::Light => Ok(Self { base: base::ensure()?, parts: None, template: None }),
             Kind::Kube(release) => {
-                let parts = Parts::ensure(release)?;
+                let parts = Parts::ensure(release, spec.cluster.metallb)?;
                 let template = Some(kube::template_of(spec, release, &parts)).filter(|path| path.is_dir());
                 Ok(Self { base: parts.base.clone(), parts: Some(parts), template })
             }
@@ -249,7 +249,7 @@ impl Lab {
         keys::generate(&self.identity(), &format!("operator of {}", self.spec.name))?;
         netns::run_script(&netns::rack_script(&self.layout), "make the rack's network")?;
         self.prepare_all(trees)?;
-        self.write_operator_files()?;
+        self.write_operator_files(trees)?;
         self.boot_all()?;
         self.set_password()?;
         self.write_state(&trees.base, true)
@@ -266,7 +266,8 @@ impl Lab {
             .collect()
     }
 
-    fn write_operator_files(&self) -> Result<()> {
+    fn write_operator_files(&self, trees: &Trees) -> Result<()> {
+        let manifest = trees.parts.as_ref().map(|parts| self.copy_manifest(parts)).transpose()?;
         let mut known = String::new();
         for host in self.hosts() {
             let key = keys::public(&host.dir.join("ssh_host_ed25519_key"))?;
@@ -274,7 +275,30 @@ impl Lab {
         }
         self.write("known_hosts", &known)?;
         self.write("ssh_config", &files::ssh_config(&self.spec, &self.layout, &self.dir()))?;
-        self.write("rack.yaml", &files::rack_yaml(&self.spec, &self.layout, &self.dir()))
+        let rack = files::rack_yaml(&self.spec, &self.layout, &self.dir(), manifest.as_ref());
+        self.write("rack.yaml", &rack)
+    }
+
+    /// Beside the rack's file, as an operator has it.
+    fn copy_manifest(&self, parts: &Parts) -> Result<files::Manifest> {
+        let text =
+            fs::read_to_string(&parts.manifest).doing(|| format!("read {}", parts.manifest.display()))?;
+        let manifest = files::Manifest::new(self.spec.cluster.metallb, &text);
+        self.write(&manifest.file, &text)?;
+        Ok(manifest)
+    }
+
+    /// Plugs a device that is no node into the segment; it answers ARP for its address, which is one of
+    /// 192.0.2.0/24, and lives until it is unplugged or the rack goes down.
+    pub fn plug_in(&self, device: &str, address: std::net::Ipv4Addr) -> Result<()> {
+        let station = device_at(&self.spec, device, address);
+        let script = netns::station_script(&self.layout, &station);
+        netns::run_script(&script, &format!("plug {device} in"))
+    }
+
+    /// Takes such a device away.
+    pub fn unplug_device(&self, device: &str) -> Result<()> {
+        netns::remove(&self.spec.name.neighbour(device))
     }
 
     /// The bastion first: the others are reached through it.

@@ -27,6 +27,16 @@ macro_rules! need_lab {
     };
 }
 
+/// Ends the test here, loudly, when the machine cannot carry a cluster.
+#[macro_export]
+macro_rules! need_cluster {
+    () => {
+        if let Some(reason) = $crate::clusters::lack() {
+            $crate::skip!("{reason}");
+        }
+    };
+}
+
 /// Ends the test here, loudly, for a reason of the caller's.
 #[macro_export]
 macro_rules! skip {

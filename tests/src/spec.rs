@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::defect::Defect;
 use crate::error::{LabError, Result};
-use crate::kube::Release;
+use crate::kube::{ClusterDefect, ClusterShape, Metallb, Release};
 use crate::layout::MOST_IN_24;
 use crate::names::RackName;
 
@@ -50,7 +50,7 @@ pub struct Order {
 pub struct Spec {
     /// The rack's name.
     pub name: RackName,
-    /// The nodes' names; the first is the control plane.
+    /// The nodes' names; the control planes come first.
     pub hosts: Vec<String>,
     /// How real they are.
     pub kind: Kind,
@@ -62,15 +62,17 @@ pub struct Spec {
     pub bastion: bool,
     /// What is wrong, and where.
     pub defects: Vec<Order>,
+    /// What else is ordered of a cluster.
+    #[serde(default)]
+    pub cluster: ClusterShape,
 }
 
 impl Spec {
     /// A rack of `count` healthy hosts: `cp1`, `w1`, `w2`, …
     pub fn new(name: RackName, count: usize) -> Self {
-        let hosts =
-            (0..count).map(|index| if index == 0 { "cp1".to_owned() } else { format!("w{index}") }).collect();
-        let (kind, login) = (Kind::Systemd, Login::Sudo);
-        Self { name, hosts, kind, login, segments: 1, bastion: false, defects: Vec::new() }
+        let (kind, login, cluster) = (Kind::Systemd, Login::Sudo, ClusterShape::default());
+        let hosts = names(count, cluster.control_planes);
+        Self { name, hosts, kind, login, segments: 1, bastion: false, defects: Vec::new(), cluster }
     }
 
     /// The same under a name of its own, for a test: several may stand at a time.
@@ -87,6 +89,25 @@ impl Spec {
     /// Hosts that carry containers, for a cluster of this version.
     pub fn kube(mut self, release: Release) -> Self {
         self.kind = Kind::Kube(release);
+        self
+    }
+
+    /// Several control planes: `cp1`, `cp2`, …; the other hosts are workers.
+    pub fn control_planes(mut self, count: usize) -> Self {
+        self.hosts = names(self.hosts.len(), count);
+        self.cluster.control_planes = count;
+        self
+    }
+
+    /// Which MetalLB the rack's file tells and the hosts have images of; not installed by that.
+    pub fn metallb(mut self, version: Metallb) -> Self {
+        self.cluster.metallb = version;
+        self
+    }
+
+    /// Orders a defect of a cluster. The host matters only to those that are of one node.
+    pub fn cluster_defect(mut self, host: &str, defect: ClusterDefect) -> Self {
+        self.cluster.defects.push((host.to_owned(), defect));
         self
     }
 
@@ -130,6 +151,11 @@ impl Spec {
         self.defects.iter().any(|order| order.defect == defect)
     }
 
+    /// The names of the control planes.
+    pub fn control_plane_hosts(&self) -> &[String] {
+        &self.hosts[..self.cluster.control_planes.min(self.hosts.len())]
+    }
+
     /// Refuses what cannot be built.
     pub fn validate(&self) -> Result<()> {
         let most = if self.bastion { 2 } else { 3 };
@@ -143,14 +169,11 @@ impl Spec {
         if self.segments > 1 && self.hosts.len() > MOST_IN_24 {
             return refuse(format!("more than {MOST_IN_24} hosts have room on one segment only"));
         }
-        if let Some(order) =
-            self.defects.iter().find(|order| !self.all_hosts().contains(&order.host.as_str()))
-        {
-            return refuse(format!(
-                "no host `{}` to be defective: there are {}",
-                order.host,
-                self.hosts.join(", ")
-            ));
+        let defective = self.defects.iter().map(|order| &order.host);
+        let mut defective = defective.chain(self.cluster.defects.iter().map(|(host, _)| host));
+        if let Some(host) = defective.find(|host| !self.all_hosts().contains(&host.as_str())) {
+            let all = self.hosts.join(", ");
+            return refuse(format!("no host `{host}` to be defective: there are {all}"));
         }
         if self.has(Defect::DuplicateMachineId) && self.hosts.len() < 2 {
             return refuse(
@@ -159,4 +182,10 @@ impl Spec {
         }
         Ok(())
     }
+}
+
+/// `cp1`, `cp2`, …, then `w1`, `w2`, …
+fn names(count: usize, control_planes: usize) -> Vec<String> {
+    let first = (1..=control_planes.min(count)).map(|number| format!("cp{number}"));
+    first.chain((1..=count.saturating_sub(control_planes)).map(|number| format!("w{number}"))).collect()
 }

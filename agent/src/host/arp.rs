@@ -1,10 +1,10 @@
 //! ARP for IPv4 over Ethernet (RFC 826) and its probes (RFC 5227): bytes in, bytes out.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use rackwright_proto::link::Mac;
 
-use super::raw::Heard;
+use super::raw::{Heard, Said};
 
 /// Bytes of an ARP packet for IPv4 over Ethernet.
 pub const LENGTH: usize = 28;
@@ -83,13 +83,13 @@ impl Packet {
     /// What it tells about who has an address (RFC 5227 section 2.1.1): any packet claims its sender address,
     /// and a probe seeks its target.
     pub fn heard(&self) -> Option<Heard> {
-        match (self.sender_ip.is_unspecified(), self.operation) {
-            (false, _) => Some(Heard { ip: IpAddr::V4(self.sender_ip), mac: self.sender_mac, claimed: true }),
-            (true, Operation::Request) => {
-                Some(Heard { ip: IpAddr::V4(self.target_ip), mac: self.sender_mac, claimed: false })
-            }
-            (true, Operation::Reply) => None,
-        }
+        let (ip, said) = match (self.sender_ip.is_unspecified(), self.operation) {
+            (false, Operation::Reply) => (self.sender_ip, Said::Answered(self.target_ip.into())),
+            (false, Operation::Request) => (self.sender_ip, Said::Claimed),
+            (true, Operation::Request) => (self.target_ip, Said::Sought),
+            (true, Operation::Reply) => return None,
+        };
+        Some(Heard { ip: ip.into(), mac: self.sender_mac, said })
     }
 }
 
@@ -146,15 +146,16 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_seeks_and_everything_else_claims() {
+    fn a_probe_seeks_a_reply_answers_and_a_question_claims() {
         let mac = Mac([2, 0, 0, 0, 0, 1]);
         let [mine, wanted] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 200)];
         let probe = Packet::question(mac, Ipv4Addr::UNSPECIFIED, wanted);
-        assert_eq!(probe.heard(), Some(Heard { ip: wanted.into(), mac, claimed: false }));
+        assert_eq!(probe.heard(), Some(Heard { ip: wanted.into(), mac, said: Said::Sought }));
         let question = Packet::question(mac, mine, wanted);
-        assert_eq!(question.heard(), Some(Heard { ip: mine.into(), mac, claimed: true }));
+        assert_eq!(question.heard(), Some(Heard { ip: mine.into(), mac, said: Said::Claimed }));
         let reply = Packet { operation: Operation::Reply, ..question };
-        assert_eq!(reply.heard(), Some(Heard { ip: mine.into(), mac, claimed: true }));
+        let said = Said::Answered(wanted.into());
+        assert_eq!(reply.heard(), Some(Heard { ip: mine.into(), mac, said }));
         assert_eq!(Packet { operation: Operation::Reply, ..probe }.heard(), None);
     }
 }

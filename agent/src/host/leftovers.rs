@@ -4,6 +4,7 @@ use rackwright_proto::link::Network;
 
 use super::Host;
 use super::firewall::Firewall;
+use super::proxy;
 
 /// Files and directories: kubeadm's preflight refuses some of them, old certificates and networks break the rest.
 const PATHS: [&str; 15] = [
@@ -85,10 +86,8 @@ fn filter_leftovers(nftables: &[String]) -> Vec<String> {
     found
 }
 
-/// Virtual servers in `/proc/net/ip_vs`: three lines of heading, then lines by protocol; `->` are real servers.
 fn ipvs_leftovers(text: &str) -> Option<String> {
-    let protocols = ["TCP", "UDP", "SCTP", "FWM"];
-    let count = text.lines().filter(|line| protocols.iter().any(|p| line.starts_with(p))).count();
+    let count = proxy::ipvs_services(text);
     (count > 0).then(|| format!("{count} IPVS virtual servers"))
 }
 

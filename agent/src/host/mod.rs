@@ -3,22 +3,28 @@
 
 pub mod arp;
 mod bus;
+mod checksum;
 pub mod clock;
 pub mod command;
 pub mod detach;
+pub mod dial;
 pub mod disk;
 pub mod firewall;
 pub mod fs;
+pub mod knock;
 pub mod kubernetes;
 pub mod leftovers;
 pub mod machine;
 pub mod modules;
 pub mod ndp;
+mod nftables;
+pub mod proxy;
 pub mod raw;
 mod read;
 pub mod rtnl;
 pub mod sockets;
 pub mod swap;
+pub mod syn;
 mod sys;
 pub mod sysctl;
 pub mod systemd;

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use rackwright_proto::link::Mac;
 
-use super::raw::Heard;
+use super::checksum;
+use super::raw::{Heard, Said};
 
 /// Bytes of an IPv6 header.
 const HEADER: usize = 40;
@@ -121,17 +122,18 @@ impl Packet {
         Some(Self { message, source, destination, target, mac })
     }
 
-    /// What it tells about who has an address: an advertisement claims its target, and a solicitation from
-    /// `::` seeks it (RFC 4862 section 5.4.3). `frame_from` is the frame's own source, for packets that do not
+    /// What it tells about who has an address: an advertisement answers for its target, or claims it where it
+    /// goes to all, and a solicitation from `::` seeks it (RFC 4862 section 5.4.3). `frame_from` is the frame's own source, for packets that do not
     /// tell a link-layer address.
     pub fn heard(&self, frame_from: Mac) -> Option<Heard> {
         let mac = self.mac.unwrap_or(frame_from);
-        let claimed = match self.message {
-            Message::Advertisement => true,
-            Message::Solicitation if self.source.is_unspecified() => false,
+        let said = match self.message {
+            Message::Advertisement if self.destination.is_multicast() => Said::Claimed,
+            Message::Advertisement => Said::Answered(self.destination.into()),
+            Message::Solicitation if self.source.is_unspecified() => Said::Sought,
             Message::Solicitation => return None,
         };
-        Some(Heard { ip: IpAddr::V6(self.target), mac, claimed })
+        Some(Heard { ip: IpAddr::V6(self.target), mac, said })
     }
 }
 
@@ -155,16 +157,9 @@ fn link_layer_option(kind: u8, mut options: &[u8]) -> Option<Option<Mac>> {
     options.is_empty().then_some(found)
 }
 
-/// The Internet checksum of an ICMPv6 message and its pseudo-header (RFC 8200 section 8.1).
+/// The checksum of an ICMPv6 message and its pseudo-header.
 fn checksum(source: Ipv6Addr, destination: Ipv6Addr, icmp: &[u8]) -> u16 {
-    let pseudo = [icmp.len() as u32, u32::from(ICMPV6)].map(u32::to_be_bytes);
-    let parts: [&[u8]; 4] = [&source.octets(), &destination.octets(), pseudo.as_flattened(), icmp];
-    let words = parts.iter().flat_map(|part| part.chunks(2));
-    let mut sum = words.fold(0u32, |sum, w| sum + u32::from(w[0]) * 256 + u32::from(*w.get(1).unwrap_or(&0)));
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
+    checksum::with_pseudo_header(source.into(), destination.into(), ICMPV6, icmp)
 }
 
 #[cfg(test)]
@@ -239,5 +234,19 @@ mod tests {
         let mut bytes = Packet::question(None, "2001:db8::1".parse().unwrap()).build();
         bytes[7] = 254;
         assert_eq!(Packet::parse(&bytes), None);
+    }
+
+    #[test]
+    fn only_an_advertisement_to_one_host_is_an_answer() {
+        let [ours, theirs, all] = ["fe80::1", "fe80::2", "ff02::1"].map(|ip| ip.parse::<Ipv6Addr>().unwrap());
+        let mac = Mac([2, 0, 0, 0, 0, 1]);
+        let question = Packet::question(Some((ours, mac)), theirs);
+        let answer =
+            Packet { message: Message::Advertisement, source: theirs, destination: ours, ..question };
+        let said = |packet: Packet| packet.heard(mac).map(|heard| heard.said);
+        assert_eq!(said(question), None);
+        assert_eq!(said(Packet::question(None, theirs)), Some(Said::Sought));
+        assert_eq!(said(answer), Some(Said::Answered(ours.into())));
+        assert_eq!(said(Packet { destination: all, ..answer }), Some(Said::Claimed));
     }
 }

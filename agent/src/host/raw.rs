@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::errno::Errno;
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::libc;
@@ -29,8 +29,19 @@ pub struct Heard {
     pub ip: IpAddr,
     /// Who spoke.
     pub mac: Mac,
-    /// Whether it claimed the address, or only sought to know whether it is taken before it takes it.
-    pub claimed: bool,
+    /// What it said of the address.
+    pub said: Said,
+}
+
+/// What a packet says of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// That the speaker has it, to whoever asked from this address.
+    Answered(IpAddr),
+    /// That the speaker has it, without being asked: it asks something itself in its name, or announces it.
+    Claimed,
+    /// That the speaker wants to know whether it is taken before it takes it.
+    Sought,
 }
 
 /// A link of this host, with what it takes to speak on it.
@@ -43,7 +54,7 @@ pub struct Card {
     /// Its MAC address, if it is Ethernet.
     mac: Option<Mac>,
     ipv4: Vec<Ipv4Net>,
-    link_local: Option<Ipv6Addr>,
+    ipv6: Vec<Ipv6Net>,
 }
 
 /// All links of this host.
@@ -84,7 +95,7 @@ impl Card {
             flags: entry.flags,
             mac: link.addr().filter(|_| ethernet).map(Mac),
             ipv4: Vec::new(),
-            link_local: None,
+            ipv6: Vec::new(),
         })
     }
 
@@ -95,8 +106,10 @@ impl Card {
             let mask = mask.unwrap_or(Ipv4Addr::BROADCAST);
             self.ipv4.extend(Ipv4Net::with_netmask(ip, mask));
         }
-        let ipv6 = address.as_sockaddr_in6().map(|a| a.ip());
-        self.link_local = ipv6.filter(Ipv6Addr::is_unicast_link_local).or(self.link_local);
+        if let Some(ip) = address.as_sockaddr_in6().map(|a| a.ip()) {
+            let mask = entry.netmask.as_ref().and_then(|m| m.as_sockaddr_in6()).map(|m| m.ip());
+            self.ipv6.extend(Ipv6Net::with_netmask(ip, mask.unwrap_or(Ipv6Addr::from(u128::MAX))));
+        }
     }
 
     /// Our MAC address on this link, or why nobody can be asked here.
@@ -122,7 +135,30 @@ impl Card {
 
     /// Our IPv6 link-local address.
     pub fn link_local(&self) -> Option<Ipv6Addr> {
-        self.link_local
+        self.ipv6.iter().map(Ipv6Net::addr).find(Ipv6Addr::is_unicast_link_local)
+    }
+
+    /// Whether it is one of our addresses on this link.
+    pub fn has(&self, ip: IpAddr) -> bool {
+        match ip {
+            IpAddr::V4(ip) => self.ipv4.iter().any(|net| net.addr() == ip),
+            IpAddr::V6(ip) => self.ipv6.iter().any(|net| net.addr() == ip),
+        }
+    }
+
+    /// Our address to speak to `target` from: the one of its subnet, or any but `target` itself; one that is
+    /// good only on this link last.
+    pub fn source_for(&self, target: IpAddr) -> Option<IpAddr> {
+        let ipv4 = self.ipv4.iter().copied().map(IpNet::from);
+        let mut ours: Vec<_> = ipv4.chain(self.ipv6.iter().copied().map(IpNet::from)).collect();
+        ours.retain(|net| net.addr().is_ipv4() == target.is_ipv4() && net.addr() != target);
+        let local = |ip| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        ours.iter().min_by_key(|net| (!net.contains(&target), local(net.addr()))).map(IpNet::addr)
+    }
+
+    /// Its index.
+    pub(super) fn index(&self) -> u32 {
+        self.index
     }
 }
 
@@ -157,14 +193,10 @@ pub struct PacketSocket {
 impl PacketSocket {
     /// Opens it. Needs `CAP_NET_RAW`.
     pub fn open(card: &Card, protocol: Protocol) -> io::Result<Self> {
-        // Of no protocol until it is bound, so that it never holds a frame of another link.
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let fd = socket::socket(AddressFamily::Packet, SockType::Datagram, flags, None)?;
-        if protocol == Protocol::Ndp {
-            sys::attach_filter(&fd, &mut neighbour_discovery_only())?;
-        }
-        let here = sys::link_address(card.index, protocol.ethertype(), [0; 6]);
-        socket::bind(fd.as_raw_fd(), &here)?;
+        let fd = match protocol {
+            Protocol::Arp => open(card, protocol.ethertype(), None)?,
+            Protocol::Ndp => open(card, protocol.ethertype(), Some(&mut neighbour_discovery_only()))?,
+        };
         Ok(Self { fd, index: card.index, protocol, members: Vec::new() })
     }
 
@@ -225,6 +257,22 @@ impl AsFd for PacketSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// A packet(7) socket for one EtherType on one link. Needs `CAP_NET_RAW`.
+pub(super) fn open(
+    card: &Card,
+    ethertype: u16,
+    filter: Option<&mut [libc::sock_filter]>,
+) -> io::Result<OwnedFd> {
+    // Of no protocol until it is bound, so that it never holds a frame of another link.
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket::socket(AddressFamily::Packet, SockType::Datagram, flags, None)?;
+    if let Some(program) = filter {
+        sys::attach_filter(&fd, program)?;
+    }
+    socket::bind(fd.as_raw_fd(), &sys::link_address(card.index, ethertype, [0; 6]))?;
+    Ok(fd)
 }
 
 /// A packet to ask with.

@@ -3,10 +3,12 @@
 
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
 use nix::libc;
 use nix::sys::socket::{LinkAddr, SockaddrLike as _};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// The packet(7) address of a link: EtherType (host order), link index, and the MAC address to send to.
 pub(super) fn link_address(index: u32, ethertype: u16, to: [u8; 6]) -> LinkAddr {
@@ -59,4 +61,11 @@ pub(super) fn clock_is_synchronised() -> io::Result<bool> {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(timex.status & libc::STA_UNSYNC == 0),
     }
+}
+
+/// Lets tokio say when a descriptor has something to read. It must not block.
+pub(super) fn awaited(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd stays open, and the same descriptor, for as long as the AsyncFd owns it.
+    let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    registered.map_err(io::Error::from)
 }

@@ -10,7 +10,7 @@ use rackwright_proto::link::Mac;
 use rackwright_proto::name::IfName;
 
 use super::pace::{Schedule, Timing};
-use crate::host::raw::{Card, Cards, Heard, PacketSocket, Protocol, Question};
+use crate::host::raw::{Card, Cards, Heard, PacketSocket, Protocol, Question, Said};
 use crate::host::{arp, ndp};
 
 /// The most MACs that are kept for one address; more would only repeat that something is very wrong.
@@ -134,11 +134,22 @@ impl Survey {
         if self.ours.contains(&heard.mac) {
             return;
         }
+        let claimed = match heard.said {
+            Said::Sought => false,
+            // Whoever only speaks may be deaf: what was asked as ourselves is answered by an answer to us.
+            Said::Claimed if self.as_ourselves => return,
+            Said::Answered(to) if self.as_ourselves && !self.is_ours(to) => return,
+            Said::Claimed | Said::Answered(_) => true,
+        };
         let Some(who) = self.who.get_mut(&heard.ip) else { return };
-        let macs = if heard.claimed { &mut who.claims } else { &mut who.seeks };
+        let macs = if claimed { &mut who.claims } else { &mut who.seeks };
         if macs.len() < MOST_MACS {
             macs.insert(heard.mac);
         }
+    }
+
+    fn is_ours(&self, ip: IpAddr) -> bool {
+        self.speaker.as_ref().is_some_and(|(card, _)| card.has(ip))
     }
 
     fn all_answered(&self) -> bool {

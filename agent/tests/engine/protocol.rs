@@ -4,13 +4,17 @@ use std::io::{Read as _, Write as _};
 use std::process::{Output, Stdio};
 
 use rackwright_proto::facts::Depth;
+use rackwright_proto::reach::{Asked, Reach, Reached};
 use rackwright_proto::wire::{self, BUILD, CoordinatorHello, MAGIC, MAX_FRAME, PROTOCOL, Reply, Request};
 
 use crate::risky::{Session, frame};
 use crate::tree::{Tree, file, sysctl};
 
 fn talk(bytes: &[u8]) -> Output {
-    let tree = Tree::new();
+    talk_on(&Tree::new(), bytes)
+}
+
+fn talk_on(tree: &Tree, bytes: &[u8]) -> Output {
     let mut child = tree.agent(&["session"]).stdin(Stdio::piped()).spawn().unwrap();
     // It may have ended before it took all of it.
     let _ = child.stdin.take().unwrap().write_all(bytes);
@@ -88,6 +92,47 @@ fn looking_changes_nothing() {
     assert_eq!(session.end(), 0);
     assert_eq!(tree.everything(), before);
     assert!(!tree.at("var").exists() && !tree.at("run").exists(), "state was made by looking");
+}
+
+#[test]
+fn the_kubeconfig_is_in_its_frame_and_nowhere_else() {
+    const KEY: &str = "client-key-data: aHVudGVyMg==";
+    let tree = Tree::new();
+    let asked = [hello(), wire::encode(&Request::Kubeconfig).unwrap()].concat();
+    let replied = |output: &Output| {
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+        let mut frames = output.stdout.strip_prefix(MAGIC).unwrap();
+        let _hello: serde_json::Value = frame(&mut frames).unwrap();
+        frame::<Reply>(&mut frames).unwrap()
+    };
+    assert_eq!(replied(&talk_on(&tree, &asked)), Reply::Kubeconfig(None));
+    tree.put("etc/kubernetes/admin.conf", KEY.as_bytes());
+    let before = tree.everything();
+    let reply = replied(&talk_on(&tree, &asked));
+    let shown = format!("{reply:?}");
+    assert_eq!(shown, r#"Kubeconfig(Some(Kubeconfig { path: "/etc/kubernetes/admin.conf", text: *** }))"#);
+    let Reply::Kubeconfig(Some(kubeconfig)) = reply else { panic!("{shown}") };
+    assert_eq!(kubeconfig.text.expose(), KEY);
+    assert_eq!(tree.everything(), before);
+    assert!(!tree.at("var").exists() && !tree.at("run").exists(), "state was made by reading");
+}
+
+#[test]
+fn what_is_reached_and_what_a_cluster_left_come_back_in_order() {
+    let tree = Tree::new();
+    tree.put("var/lib/kubelet/config.yaml", b"clusterDNS:\n- 10.96.0.10\nresolvConf: /etc/r.conf\n");
+    let mut session = Session::open(&tree);
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let open = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let ask = |address| Asked::new(Reach::Tcp { address }, 10_000);
+    session.send(&Request::Reach { questions: vec![ask(closed), ask(open.local_addr().unwrap())] });
+    let Reply::Reached(reached) = session.hear() else { panic!("nothing was reached") };
+    assert_eq!(reached[0], Reached::Failed { why: "connection refused".into() });
+    assert!(matches!(reached[1], Reached::Tcp { .. }), "{reached:?}");
+    session.send(&Request::Traces);
+    let Reply::Traces(traces) = session.hear() else { panic!("no traces") };
+    assert_eq!(traces.kubelet.unwrap().cluster_dns, ["10.96.0.10"]);
+    assert_eq!(session.end(), 0);
 }
 
 #[test]

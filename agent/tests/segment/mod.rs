@@ -1,12 +1,15 @@
 //! Ethernet segments of the machine's own kernel: a bridge in one network namespace and a host in each other,
 //! all removed again when the test ends, however it ends.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::fs::File;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rackwright_proto::l2::{Patience, Probe, Probed, Span};
 use rackwright_proto::link::Mac;
+use rackwright_proto::reach::{Asked, Reach, Reached};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -72,10 +75,24 @@ impl Space {
         })
     }
 
+    /// What the agent reaches from inside, each within a second.
+    pub(crate) fn reach(&self, questions: Vec<Reach>) -> Vec<Reached> {
+        let questions: Vec<_> = questions.into_iter().map(|reach| Asked::new(reach, 1000)).collect();
+        self.inside(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(rackwright_agent::reach::ask(&questions))
+        })
+    }
+
     /// The MAC address of a link inside.
     pub(crate) fn mac(&self, link: &str) -> Mac {
         let text = self.exec(&["cat", &format!("/sys/class/net/{link}/address")]);
         text.trim().parse().expect("a MAC address")
+    }
+
+    /// Gives the packet filter inside its rules.
+    pub(crate) fn nft(&self, rules: &str) {
+        self.exec(&["nft", rules]);
     }
 
     pub(crate) fn sysctl(&self, assignment: &str) {

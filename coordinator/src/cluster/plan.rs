@@ -144,8 +144,14 @@ fn refused(step: &ClusterStep, why: &str) -> Finding {
 }
 
 fn changed(step: &ClusterStep) -> Finding {
-    Check::new("changed-by-others", &[], step.key(), "what we set is as we left it", "unchanged since")
-        .warning("somebody else changed it since; it is left alone", "change it back by hand if you want it")
+    Check::new(
+        "cluster-changed-by-others",
+        &[],
+        step.key(),
+        "what we set is as we left it",
+        "unchanged since",
+    )
+    .warning("somebody else changed it since; it is left alone", "change it back by hand if you want it")
 }
 
 fn holds(step: &ClusterStep, theirs: &str) -> Finding {

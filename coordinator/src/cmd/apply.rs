@@ -3,16 +3,21 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use rackwright_proto::cluster::ClusterPlan;
 use rackwright_proto::facts::Depth;
 use rackwright_proto::fault::{Fault, FaultKind};
 use rackwright_proto::file::sha256_hex;
-use rackwright_proto::name::NodeName;
+use rackwright_proto::name::{NodeName, RunId};
 use rackwright_proto::plan::{NodePlan, Plan};
 
 use super::check::close;
+use super::cluster::{self, Found};
+use super::prove;
 use super::push::{self, Following, Share};
 use super::{Context, blocked, plan, split, witness};
 use crate::cli::ApplyArgs;
+use crate::cluster::outcome::{ClusterOutcome, ClusterResult, Proof};
+use crate::cluster::plan as cluster_plan;
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::rack::Rack;
@@ -47,62 +52,173 @@ async fn apply(context: &Context, saved: Option<Plan>, yes: bool) -> Exit {
     let (mut heard, lost, mut outcomes) = observe(context, About::Rack).await;
     context.say_lost(&lost);
     outcomes.extend(lost.iter().map(not_reached));
-    let mut plan = plan::whole(context, &mut heard, false).await;
+    let cluster = cluster::find(context, &mut heard, cluster::About::Rack).await;
+    let mut plan = plan::whole(context, &mut heard, &cluster, false).await;
     if let Some(saved) = saved {
-        match fitting(context, saved, &plan, &heard) {
-            Some(saved) => plan.nodes = saved.nodes,
+        match fitting(context, saved, &plan, &heard, &cluster) {
+            Some(saved) => (plan.nodes, plan.cluster) = (saved.nodes, saved.cluster),
             None => {
                 close(heard).await;
                 return Exit::Refused;
             }
         }
     }
-    carry_out(context, plan, heard, outcomes, yes, "apply").await
+    let work = Work { plan, heard, outcomes, cluster };
+    carry_out(context, work, yes, "apply").await
 }
 
-/// Shows a plan, asks, pushes it and sums up. `outcomes` are of nodes that take no part.
-pub async fn carry_out(
-    context: &Context,
-    plan: Plan,
-    heard: Vec<Surveyed>,
-    mut outcomes: Vec<NodeOutcome>,
-    yes: bool,
-    command: &str,
-) -> Exit {
-    let (shares, idle) = share_out(&context.loaded.rack, plan.nodes.clone(), heard);
-    if blocked(&plan.findings) || !shares.is_empty() {
+/// What is to be carried out, and on whom.
+pub struct Work {
+    /// The plan.
+    pub plan: Plan,
+    /// The nodes that were heard from.
+    pub heard: Vec<Surveyed>,
+    /// Outcomes of nodes that take no part.
+    pub outcomes: Vec<NodeOutcome>,
+    /// The cluster.
+    pub cluster: Found,
+}
+
+/// Shows a plan, asks, carries it out and sums up. Hosts come before their cluster, and after it where all is undone.
+pub async fn carry_out(context: &Context, work: Work, yes: bool, command: &str) -> Exit {
+    let Work { plan, heard, outcomes, cluster } = work;
+    let nothing = !plan::changes(&plan) && plan.nodes.iter().all(NodePlan::is_empty);
+    let refused = blocked(&plan.findings);
+    if refused || !nothing {
         talk(context, &plan);
     }
-    if blocked(&plan.findings) {
-        close(shares.into_iter().map(|s| s.surveyed).chain(idle).collect()).await;
+    if refused {
+        close(heard).await;
         return Exit::Refused;
     }
-    if !shares.is_empty()
+    if !nothing
         && !yes
-        && let Err(exit) = agreed(context, shares.len(), command)
+        && let Err(exit) = agreed(context, &plan, command)
     {
         return exit;
     }
-    outcomes.extend(idle.iter().map(|s| NodeOutcome::idle(s.session.node.clone(), NodeResult::Unchanged)));
-    close(idle).await;
-    let run = (!shares.is_empty()).then(push::run_id);
-    if let Some(run) = &run {
-        match push::all(context, run, shares).await {
-            Some(done) => outcomes.extend(done),
-            None => {
-                let attach = context.command("attach");
-                context.console.say(format_args!("\ndetached: run {run} goes on; `{attach}` listens again"));
-                return Exit::Detached;
+    let run = push::run_id();
+    let begun = !nothing;
+    let mut done = Done { outcomes, heard, cluster: None, proof: Proof::default() };
+    let carried = match plan.revert {
+        true => {
+            done.on_cluster(context, &cluster, &run, plan.cluster.as_ref()).await;
+            done.on_hosts(context, &run, plan.nodes).await
+        }
+        false => {
+            let carried = done.on_hosts(context, &run, plan.nodes).await;
+            if carried {
+                done.on_cluster(context, &cluster, &run, plan.cluster.as_ref()).await;
+                done.prove(context, &cluster).await;
             }
+            carried
+        }
+    };
+    if !carried {
+        let attach = context.command("attach");
+        context.console.say(format_args!("\ndetached: run {run} goes on; `{attach}` listens again"));
+        return Exit::Detached;
+    }
+    done.sum_up(context, begun.then_some(&run)).await
+}
+
+/// What came of it so far.
+struct Done {
+    outcomes: Vec<NodeOutcome>,
+    /// Nodes with open sessions.
+    heard: Vec<Surveyed>,
+    cluster: Option<ClusterOutcome>,
+    proof: Proof,
+}
+
+impl Done {
+    /// Runs the hosts' plans. False when the operator broke off: the runs go on.
+    async fn on_hosts(&mut self, context: &Context, run: &RunId, plans: Vec<NodePlan>) -> bool {
+        let rack = &context.loaded.rack;
+        let (shares, idle) = share_out(rack, plans, std::mem::take(&mut self.heard));
+        let idle_ones = idle.iter();
+        self.outcomes
+            .extend(idle_ones.map(|s| NodeOutcome::idle(s.session.node.clone(), NodeResult::Unchanged)));
+        self.heard = idle;
+        if shares.is_empty() {
+            return true;
+        }
+        let pushed: Vec<NodeName> = shares.iter().map(|s| s.plan.node.clone()).collect();
+        // A session that waits for an hour of other nodes' work would be ended by its agent.
+        match push::all(context, run, shares).await {
+            Some(outcomes) => self.outcomes.extend(outcomes),
+            None => return false,
+        }
+        if rack.kubernetes().is_some() {
+            let nodes: Vec<_> = context.nodes().into_iter().filter(|n| pushed.contains(&n.name)).collect();
+            let (again, _) = split(context.surveyor().survey(&nodes, About::Rack, Depth::Quick).await);
+            self.heard.extend(again);
+        }
+        true
+    }
+
+    /// Runs the cluster's part, if all hosts are ready.
+    async fn on_cluster(
+        &mut self,
+        context: &Context,
+        found: &Found,
+        run: &RunId,
+        plan: Option<&ClusterPlan>,
+    ) {
+        let outcome = match found {
+            Found::Unwanted => return,
+            Found::Absent => cluster::idle(ClusterResult::Absent),
+            Found::Lost(fault) => cluster::idle(ClusterResult::NotReached { fault: fault.clone() }),
+            Found::Here(here) => match plan.filter(|p| !p.steps.is_empty()) {
+                None => cluster::idle(ClusterResult::Unchanged),
+                Some(_) if !self.outcomes.iter().all(NodeOutcome::is_good) => cluster::idle(hosts_first()),
+                Some(plan) => cluster::carry_out(context, here, run, plan).await,
+            },
+        };
+        self.cluster = Some(outcome);
+    }
+
+    /// The proof from outside, once all steps are done.
+    async fn prove(&mut self, context: &Context, found: &Found) {
+        let (Found::Here(here), Some(outcome)) = (found, &mut self.cluster) else { return };
+        if !outcome.result.is_good() {
+            return;
+        }
+        let changed = matches!(outcome.result, ClusterResult::Changed { .. });
+        self.proof = prove::all(context, here, &mut self.heard, changed).await;
+        if self.proof.errors() > 0 {
+            outcome.result = ClusterResult::NotProven { findings: self.proof.errors() };
+        }
+        outcome.requests = here.api.counts().total();
+    }
+
+    async fn sum_up(mut self, context: &Context, run: Option<&RunId>) -> Exit {
+        close(self.heard).await;
+        in_rack_order(context, &mut self.outcomes);
+        let whole = report::apply::Whole {
+            run,
+            nodes: &self.outcomes,
+            cluster: self.cluster.as_ref(),
+            proof: &self.proof,
+            rack: context.rack_name(),
+        };
+        context.console.data(|out| match context.json {
+            true => report::apply::json_text(out, &whole),
+            false => report::apply::text(out, &whole, context.view()),
+        });
+        match (push::exit(&self.outcomes), self.cluster.map(|c| c.result)) {
+            (Exit::Done, Some(ClusterResult::Refused { .. })) => Exit::Refused,
+            (Exit::Done, Some(result)) if !result.is_good() => Exit::Failed,
+            (exit, _) => exit,
         }
     }
-    in_rack_order(context, &mut outcomes);
-    let (console, rack) = (&context.console, context.rack_name());
-    console.data(|out| match context.json {
-        true => report::apply::json_text(out, run.as_ref(), &outcomes, rack),
-        false => report::apply::text(out, run.as_ref(), &outcomes, rack, console.paint),
-    });
-    push::exit(&outcomes)
+}
+
+fn hosts_first() -> ClusterResult {
+    let fault =
+        Fault::new(FaultKind::Host, "work on the cluster", "not all hosts are ready, and they come first")
+            .next("mend those hosts and apply again, or choose nodes with -n");
+    ClusterResult::Refused { fault }
 }
 
 /// The plan for the operator to read: on standard error when standard output is for a machine.
@@ -120,10 +236,16 @@ fn talk(context: &Context, plan: &Plan) {
     }
 }
 
-fn agreed(context: &Context, nodes: usize, command: &str) -> Result<(), Exit> {
+fn agreed(context: &Context, plan: &Plan, command: &str) -> Result<(), Exit> {
     let verb = if command == "revert" { "Revert this" } else { "Apply this" };
-    let nodes = if nodes == 1 { "1 node".to_owned() } else { format!("{nodes} nodes") };
-    match context.console.ask(&format!("{verb} on {nodes}?")) {
+    let nodes = plan.nodes.iter().filter(|n| !n.is_empty()).count();
+    let on_cluster = plan.cluster.as_ref().is_some_and(|c| !c.steps.is_empty());
+    let places = match (nodes, on_cluster) {
+        (0, _) => "the cluster".to_owned(),
+        (_, true) => format!("{} and the cluster", count(nodes)),
+        (_, false) => count(nodes),
+    };
+    match context.console.ask(&format!("{verb} on {places}?")) {
         Some(true) => Ok(()),
         Some(false) => {
             context.console.say("nothing was changed");
@@ -218,7 +340,13 @@ fn in_rack_order(context: &Context, outcomes: &mut [NodeOutcome]) {
 }
 
 /// The saved plan, if it still fits; else tells what changed since.
-fn fitting(context: &Context, saved: Plan, fresh: &Plan, heard: &[Surveyed]) -> Option<Plan> {
+fn fitting(
+    context: &Context,
+    saved: Plan,
+    fresh: &Plan,
+    heard: &[Surveyed],
+    cluster: &Found,
+) -> Option<Plan> {
     let stale = |why: String| {
         context.console.say(format_args!("error: the saved plan is stale: {why}; nothing was changed"));
         context.console.say(format_args!("  `{}` makes a new one", context.command("plan -o FILE")));
@@ -240,11 +368,23 @@ fn fitting(context: &Context, saved: Plan, fresh: &Plan, heard: &[Surveyed]) -> 
             differences.push((planned.node.clone(), found));
         }
     }
+    let nodes = differences.len();
+    if let (Some(planned), Some(now), Some(sight)) = (&saved.cluster, &fresh.cluster, cluster.sight()) {
+        let found = cluster_plan::stale(planned, now, &sight.facts);
+        if !found.is_empty() {
+            differences.push(("cluster".parse().expect("a word is a name"), found));
+        }
+    }
     if differences.is_empty() {
         return Some(saved);
     }
     context.console.data(|out| report::plan::stale(out, &differences, context.console.paint));
-    stale(format!("{} differ from what it was made from", count(differences.len())));
+    let what = match (nodes, differences.len() > nodes) {
+        (0, _) => "the cluster differs".to_owned(),
+        (_, true) => format!("{} and the cluster differ", count(nodes)),
+        (_, false) => format!("{} differ", count(nodes)),
+    };
+    stale(format!("{what} from what it was made from"));
     None
 }
 

@@ -3,6 +3,7 @@
 use super::Context;
 use super::push::{self, Following};
 use crate::cli::AttachArgs;
+use crate::cluster::outcome::Proof;
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::fleet;
@@ -35,9 +36,16 @@ pub async fn run(console: Console, args: AttachArgs) -> Exit {
         _ = tokio::signal::ctrl_c() => return Exit::Detached,
     };
     progress.end();
+    let whole = report::apply::Whole {
+        run: args.run.as_ref(),
+        nodes: &outcomes,
+        cluster: None,
+        proof: &Proof::default(),
+        rack: context.rack_name(),
+    };
     console.data(|out| match context.json {
-        true => report::apply::json_text(out, args.run.as_ref(), &outcomes, context.rack_name()),
-        false => report::apply::text(out, args.run.as_ref(), &outcomes, context.rack_name(), console.paint),
+        true => report::apply::json_text(out, &whole),
+        false => report::apply::text(out, &whole, context.view()),
     });
     push::exit(&outcomes)
 }

@@ -1,9 +1,13 @@
 //! `rackwright check`: observe everything, report, change nothing.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use rackwright_proto::facts::Depth;
 use rackwright_proto::finding::{Finding, Severity};
 
-use super::{Context, blocked, split};
+use super::cluster::{self, Found};
+use super::{Context, blocked, prove, split};
 use crate::cli::CheckArgs;
 use crate::console::Console;
 use crate::exit::Exit;
@@ -22,10 +26,8 @@ pub async fn run(console: Console, args: CheckArgs) -> Exit {
     };
     let (mut heard, lost) =
         split(context.surveyor().survey(&context.nodes(), About::Rack, Depth::Full).await);
-    let mut found = judge::facts(&context.loaded.rack, &heard, &scene::of(&context.loaded.rack, &heard));
-    found.extend(planning(&heard));
-    found.extend(probed(&context.loaded.rack, &mut heard, context.parallel).await);
-    let found = judge::settle(&context.loaded.rack, found, context.asked(&heard));
+    let cluster = cluster::find(&context, &mut heard, cluster::About::Rack).await;
+    let found = everything(&context, &cluster, &mut heard).await;
     context.say_lost(&lost);
     let facts = heard.iter().map(|s| (s.session.node.to_string(), &s.facts)).collect();
     let not_reached = lost.iter().map(|(node, e)| NotReached { node: node.clone(), fault: e.fault() });
@@ -38,11 +40,27 @@ pub async fn run(console: Console, args: CheckArgs) -> Exit {
     close(heard).await;
     if blocked(&found) {
         Exit::Refused
-    } else if lost.is_empty() {
+    } else if lost.is_empty() && !matches!(cluster, Found::Lost(_)) {
         Exit::Done
     } else {
         Exit::Failed
     }
+}
+
+/// All findings: of hosts, of segments, of the cluster as it is and of what is wanted there, and the proof.
+async fn everything(context: &Context, cluster: &Found, heard: &mut [Surveyed]) -> Vec<Finding> {
+    let rack = &context.loaded.rack;
+    let scene = scene::of(rack, heard, cluster.served());
+    let mut found = judge::facts(rack, heard, &scene);
+    found.extend(planning(heard));
+    found.extend(cluster.findings(rack, heard));
+    found.extend(probed(rack, heard, context.parallel, cluster.served()).await);
+    if let Found::Here(cluster) = cluster {
+        found.extend(judge::live(rack, heard, &cluster.sight));
+        found.extend(prove::names(context, cluster, heard).await);
+        found.extend(prove::services(context, cluster, heard, false).await.findings);
+    }
+    judge::settle(rack, found, context.asked(heard))
 }
 
 /// What planning finds on each host: modules that are missing, steps that cannot be.
@@ -51,18 +69,24 @@ pub fn planning(heard: &[Surveyed]) -> Vec<Finding> {
     plans.flat_map(|planned| planned.findings).collect()
 }
 
-/// Asks the segments, unless the rack says not to, and judges the answers.
-pub async fn probed(rack: &Rack, heard: &mut [Surveyed], parallel: usize) -> Vec<Finding> {
+/// Asks the segments, unless the rack says not to, and judges the answers. `served` are addresses that the cluster's
+/// own Services have: somebody answers for those.
+pub async fn probed(
+    rack: &Rack,
+    heard: &mut [Surveyed],
+    parallel: usize,
+    served: Option<BTreeSet<IpAddr>>,
+) -> Vec<Finding> {
     if scene::patience(rack).is_none() {
         return Vec::new();
     }
-    let probes = Probes::of(&scene::of(rack, heard));
+    let probes = Probes::of(&scene::of(rack, heard, served.clone()));
     let asked = probes.together();
     if asked.is_empty() {
         return Vec::new();
     }
     let answers = survey::probe(heard, parallel, &asked).await;
-    probes.judge(&scene::of(rack, heard), answers)
+    probes.judge(&scene::of(rack, heard, served), answers)
 }
 
 /// Ends all sessions.

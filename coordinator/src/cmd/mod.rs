@@ -3,9 +3,11 @@
 pub mod apply;
 pub mod attach;
 pub mod check;
+pub mod cluster;
 pub mod completions;
 pub mod init;
 pub mod plan;
+pub mod prove;
 pub mod push;
 pub mod revert;
 pub mod schema;
@@ -14,6 +16,7 @@ pub mod trust;
 pub mod witness;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rackwright_proto::finding::Finding;
 use rackwright_proto::name::NodeName;
@@ -36,7 +39,7 @@ pub struct Context {
     /// The rack.
     pub loaded: Loaded,
     /// Connections.
-    pub dialer: Dialer,
+    pub dialer: Arc<Dialer>,
     /// The agents to deliver.
     pub agents: Agents,
     /// Nodes at once.
@@ -63,7 +66,8 @@ impl Context {
                 return Err(no_such_node(console, &loaded, name.as_str()));
             }
         }
-        let dialer = Dialer::new(ask::answers(&loaded, std::env::var_os("HOME").map(PathBuf::from)));
+        let answers = ask::answers(&loaded, std::env::var_os("HOME").map(PathBuf::from));
+        let dialer = Arc::new(Dialer::new(answers));
         let parallel = usize::from(common.parallel.unwrap_or(loaded.rack.limits().parallel));
         Ok(Self {
             console,

@@ -12,8 +12,10 @@ use rackwright_proto::plan::{NodePlan, Plan};
 use rackwright_proto::wire;
 
 use super::check::{close, probed, problems};
+use super::cluster::{self, Found};
 use super::{Context, blocked, split};
 use crate::cli::PlanArgs;
+use crate::cluster::{plan as cluster_plan, wanted};
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::judge::{self, Asked};
@@ -29,7 +31,8 @@ pub async fn run(console: Console, args: PlanArgs) -> Exit {
     };
     let (mut heard, lost) =
         split(context.surveyor().survey(&context.nodes(), About::Rack, Depth::Full).await);
-    let plan = whole(&context, &mut heard, true).await;
+    let cluster = cluster::find(&context, &mut heard, cluster::About::Rack).await;
+    let plan = whole(&context, &mut heard, &cluster, true).await;
     context.say_lost(&lost);
     let next = match &args.output {
         Some(file) => format!("rackwright apply {}", file.display()),
@@ -43,18 +46,24 @@ pub async fn run(console: Console, args: PlanArgs) -> Exit {
         console.say(format_args!("error: save the plan to {}: {error}", file.display()));
         return Exit::Failed;
     }
-    let changes = plan.nodes.iter().any(|n| n.changes().next().is_some());
+    let changes = changes(&plan);
     match () {
         () if blocked(&plan.findings) => Exit::Refused,
-        () if !lost.is_empty() => Exit::Failed,
+        () if !lost.is_empty() || matches!(cluster, Found::Lost(_)) => Exit::Failed,
         () if changes && args.exit_code => Exit::Differences,
         () => Exit::Done,
     }
 }
 
-/// The plan for all nodes that were heard from. With `always`, segments are probed even if nothing changes, and
-/// waivers that meet nothing are told: nodes were observed in full depth.
-pub async fn whole(context: &Context, heard: &mut [Surveyed], always: bool) -> Plan {
+/// Whether a plan changes anything.
+pub fn changes(plan: &Plan) -> bool {
+    let on_cluster = plan.cluster.iter().any(|c| c.changes().next().is_some());
+    on_cluster || plan.nodes.iter().any(|n| n.changes().next().is_some())
+}
+
+/// The plan for all nodes that were heard from, and for their cluster. With `always`, segments are probed even if
+/// nothing changes, and waivers that meet nothing are told: nodes were observed in full depth.
+pub async fn whole(context: &Context, heard: &mut [Surveyed], cluster: &Found, always: bool) -> Plan {
     let rack = &context.loaded.rack;
     let mut found = Vec::new();
     let mut nodes = Vec::new();
@@ -65,12 +74,21 @@ pub async fn whole(context: &Context, heard: &mut [Surveyed], always: bool) -> P
             found.extend(planned.findings);
         }
     }
-    found.extend(judge::facts(rack, heard, &scene::of(rack, heard)));
-    if always || nodes.iter().any(|n: &NodePlan| n.changes().next().is_some()) {
-        found.extend(probed(rack, heard, context.parallel).await);
+    let part = cluster.sight().map(|sight| {
+        let planned = cluster_plan::plan(&sight.facts, &wanted::steps(rack, heard, sight));
+        found.extend(planned.findings);
+        cluster_plan::part(&sight.facts, planned.steps)
+    });
+    found.extend(judge::facts(rack, heard, &scene::of(rack, heard, cluster.served())));
+    found.extend(cluster.findings(rack, heard));
+    let mut plan = make(context, nodes, Vec::new(), false);
+    plan.cluster = part;
+    if always || changes(&plan) {
+        found.extend(probed(rack, heard, context.parallel, cluster.served()).await);
     }
     let asked = if always { context.asked(heard) } else { Asked::Some };
-    make(context, nodes, problems(&judge::settle(rack, found, asked)), false)
+    plan.findings = problems(&judge::settle(rack, found, asked));
+    plan
 }
 
 /// A plan of these parts.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use rackwright_proto::l2::{Patience, Probe, Span};
+use rackwright_proto::l2::{Answer, Patience, Probe, Probed, Span};
 use rackwright_proto::name::NodeName;
 
 use super::Context;
@@ -30,7 +30,7 @@ pub fn candidates(rack: &Rack, heard: &[Surveyed]) -> BTreeMap<NodeName, Vec<Can
     if scene::patience(rack).is_none() {
         return BTreeMap::new();
     }
-    let scene = scene::of(rack, heard);
+    let scene = scene::of(rack, heard, None);
     let asked = network::neighbour_probes(&scene.nodes, Patience::Quick);
     heard.iter().map(|s| (s.session.node.clone(), of_node(&scene, &asked, heard, &s.session.node))).collect()
 }
@@ -90,12 +90,39 @@ impl Witness {
     pub async fn hears(&mut self) -> Option<bool> {
         let probe = vec![self.probe.clone()];
         let probed = self.session.ask(async |agent| agent.probe(probe).await).await.ok()?;
-        let probed = probed.first().filter(|p| p.trouble.is_none())?;
-        Some(!probed.answers.is_empty())
+        heard(probed.first()?)
     }
 
     /// Says goodbye.
     pub async fn close(self) {
         self.session.close().await;
+    }
+}
+
+/// Whether somebody answered. An address that is only sought is one that nobody answered for.
+fn heard(probed: &Probed) -> Option<bool> {
+    probed.trouble.is_none().then(|| probed.answers.iter().any(Answer::is_claimed))
+}
+
+#[cfg(test)]
+mod tests {
+    use rackwright_proto::link::Mac;
+
+    use super::*;
+
+    #[test]
+    fn only_a_claim_is_an_answer() {
+        let mac = vec![Mac([2, 0, 0, 0, 0, 1])];
+        let ip = IpAddr::from([192, 0, 2, 2]);
+        let probed = |answers: Vec<Answer>, trouble: Option<&str>| {
+            let link = "eth0".parse().unwrap();
+            heard(&Probed { link, answers, asked: 1, trouble: trouble.map(str::to_owned) })
+        };
+        let claimed = Answer { ip, macs: mac.clone(), seekers: Vec::new() };
+        let sought = Answer { ip, macs: Vec::new(), seekers: mac };
+        assert_eq!(probed(vec![claimed.clone()], None), Some(true));
+        assert_eq!(probed(vec![sought], None), Some(false));
+        assert_eq!(probed(vec![], None), Some(false));
+        assert_eq!(probed(vec![claimed], Some("eth0 is down")), None);
     }
 }

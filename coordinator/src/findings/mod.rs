@@ -18,6 +18,8 @@ mod tests;
 use rackwright_proto::finding::{Finding, Severity};
 use rackwright_proto::name::NodeName;
 
+use crate::natural::Natural;
+
 /// The names of findings of this room, stable for ever, with what they are about; [`names`] has all there are.
 pub const NAMES: &[(&str, &str)] = &[
     ("address-twice", "Two nodes have the same address on a link of their own."),
@@ -64,7 +66,16 @@ pub const NAMES: &[(&str, &str)] = &[
 
 /// Every name that a rack can waive; `docs/findings.md` is checked against it.
 pub fn names() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    NAMES.iter().chain(crate::network::NAMES).chain(crate::proof::NAMES)
+    let rooms = [
+        NAMES,
+        crate::network::NAMES,
+        crate::cluster::NAMES,
+        crate::proxy::NAMES,
+        crate::dns::NAMES,
+        crate::balancer::NAMES,
+        crate::proof::NAMES,
+    ];
+    rooms.into_iter().flatten()
 }
 
 /// A name's place in the table, as one row of Markdown.
@@ -86,7 +97,8 @@ impl Check {
         checked: impl Into<String>,
         expected: impl Into<String>,
     ) -> Self {
-        debug_assert!(NAMES.iter().any(|(known, _)| *known == name), "{name} is not in the table of names");
+        debug_assert!(names().any(|(known, _)| *known == name), "{name} is in no table of names");
+        debug_assert!(names().any(|(known, _)| *known == name), "{name} is not in the table of names");
         let finding = Finding {
             name: name.to_owned(),
             severity: Severity::Pass,
@@ -166,10 +178,14 @@ fn unused_waiver(waiver: &Waiver) -> Finding {
         .warning("none was found", format!("remove the waiver of `{}` from the rack", waiver.finding))
 }
 
-/// Errors first, then warnings, then passes; equal in that, by name, subject and nodes.
+/// Errors first, then warnings, then passes; equal in that, by name, subject and nodes, as people count those.
 pub fn sort(findings: &mut [Finding]) {
+    fn nodes(finding: &Finding) -> impl Iterator<Item = Natural<'_>> {
+        finding.nodes.iter().map(|node| Natural(node))
+    }
     findings.sort_by(|a, b| {
-        (b.severity, &a.name, &a.subject, &a.nodes).cmp(&(a.severity, &b.name, &b.subject, &b.nodes))
+        let by_what = (b.severity, &a.name, &a.subject).cmp(&(a.severity, &b.name, &b.subject));
+        by_what.then_with(|| nodes(a).cmp(nodes(b)))
     });
 }
 

@@ -11,6 +11,7 @@ use rackwright_proto::link::{Link, Mac};
 use super::owners::Owners;
 use super::say::{self, Say as _, error, list, pass, warning};
 use super::{NodeInput, arp, names, range};
+use crate::natural::Natural;
 
 /// How many others each node asks for: those that follow it by name, around the ring. Every node is asked for by
 /// as many, and the work stays linear.
@@ -38,7 +39,7 @@ fn subnets<'a>(nodes: &'a [NodeInput<'a>]) -> BTreeMap<IpNet, Vec<Place<'a>>> {
             }
         }
     }
-    subnets.values_mut().for_each(|places| places.sort_by_key(|place| place.node));
+    subnets.values_mut().for_each(|places| places.sort_by_key(|place| Natural(place.node)));
     subnets.retain(|_, places| places.len() > 1);
     subnets
 }
@@ -74,8 +75,8 @@ pub fn neighbour_probes(nodes: &[NodeInput], patience: Patience) -> BTreeMap<Str
 /// What the askers heard of one node's address.
 #[derive(Default)]
 struct Hearing<'a> {
-    heard_by: BTreeSet<&'a str>,
-    missed_by: BTreeSet<&'a str>,
+    heard_by: BTreeSet<Natural<'a>>,
+    missed_by: BTreeSet<Natural<'a>>,
     macs: BTreeSet<Mac>,
 }
 
@@ -110,11 +111,11 @@ fn hearings<'a>(
                 let hearing = hearings.entry(ip).or_default();
                 match answers.get(&ip).filter(|macs| !macs.is_empty()) {
                     Some(macs) => {
-                        hearing.heard_by.insert(node);
+                        hearing.heard_by.insert(Natural(node));
                         hearing.macs.extend(macs.iter());
                     }
                     // Who could not ask has missed nothing.
-                    None if outcome.trouble.is_none() => _ = hearing.missed_by.insert(node),
+                    None if outcome.trouble.is_none() => _ = hearing.missed_by.insert(Natural(node)),
                     None => (),
                 }
             }
@@ -203,31 +204,42 @@ fn not_probed(asked: &BTreeMap<String, Vec<Probe>>, probed: &BTreeMap<String, Ve
     findings
 }
 
-/// Links of one subnet whose MTU differs.
+/// Links of one subnet whose MTU differs. Links that share several subnets, as with IPv4 and IPv6, are told of once.
 pub(super) fn differing_mtus(nodes: &[NodeInput]) -> Vec<Finding> {
+    let mut subnets: Vec<_> = subnets(nodes).into_iter().collect();
+    subnets.sort_by_key(|(_, places)| std::cmp::Reverse(places.len()));
+    let mut told = Vec::<BTreeSet<(&str, &str)>>::new();
     let mut findings = Vec::new();
-    for (subnet, places) in subnets(nodes) {
-        let mut mtus = BTreeMap::<_, Vec<_>>::new();
-        for place in &places {
-            mtus.entry(place.link.mtu).or_default().push(format!("{} of {}", place.link.name, place.node));
-        }
-        if mtus.len() < 2 {
+    for (subnet, places) in &subnets {
+        let links = places.iter().map(|place| (place.node, place.link.name.as_str())).collect();
+        if told.iter().any(|others| others.is_superset(&links)) {
             continue;
         }
-        // The usual MTU is the one of most links, the smaller where they are as many.
-        let usual = mtus.iter().rev().max_by_key(|(_, links)| links.len()).map(|(mtu, _)| *mtu);
-        let usual = usual.unwrap_or_default();
-        let odd = places.iter().filter(|place| place.link.mtu != usual).map(|place| place.node);
-        findings.push(
-            warning(names::MTU_DIFFERS, subnet)
-                .on(odd)
-                .checked(format!("the MTU of the links in {subnet}"))
-                .observed(list(mtus.iter().map(|(mtu, links)| format!("{mtu} on {}", list(links)))))
-                .expected("one MTU on all links of a segment: larger packets are dropped without a word")
-                .fix(format!(
-                    "set the MTU of the others to {usual}, and for good in the host's network configuration"
-                )),
-        );
+        findings.extend(differing_mtu(subnet, places));
+        told.push(links);
     }
     findings
+}
+
+fn differing_mtu(subnet: &IpNet, places: &[Place]) -> Option<Finding> {
+    let mut mtus = BTreeMap::<_, Vec<_>>::new();
+    for place in places {
+        mtus.entry(place.link.mtu).or_default().push(format!("{} of {}", place.link.name, place.node));
+    }
+    if mtus.len() < 2 {
+        return None;
+    }
+    // The usual MTU is the one of most links, the smaller where they are as many.
+    let usual = mtus.iter().rev().max_by_key(|(_, links)| links.len()).map(|(mtu, _)| *mtu);
+    let usual = usual.unwrap_or_default();
+    let odd = places.iter().filter(|place| place.link.mtu != usual).map(|place| place.node);
+    let finding = warning(names::MTU_DIFFERS, subnet)
+        .on(odd)
+        .checked(format!("the MTU of the links in {subnet}"))
+        .observed(list(mtus.iter().map(|(mtu, links)| format!("{mtu} on {}", list(links)))))
+        .expected("one MTU on all links of a segment: larger packets are dropped without a word")
+        .fix(format!(
+            "set the MTU of the others to {usual}, and for good in the host's network configuration"
+        ));
+    Some(finding)
 }

@@ -6,9 +6,10 @@ use rackwright_proto::link::{LinkKind, Mac};
 
 use super::NodeInput;
 use super::say::list;
+use crate::natural::Natural;
 
 /// The MAC addresses of all nodes, those of ports of bonds and bridges too.
-pub(super) struct Owners<'a>(BTreeMap<Mac, BTreeSet<&'a str>>);
+pub(super) struct Owners<'a>(BTreeMap<Mac, BTreeSet<Natural<'a>>>);
 
 impl<'a> Owners<'a> {
     pub(super) fn among(nodes: &'a [NodeInput]) -> Self {
@@ -17,7 +18,7 @@ impl<'a> Owners<'a> {
             // Loopback has a MAC address of zeros, on every host.
             let links = node.network.links.iter().filter(|link| link.kind != LinkKind::Loopback);
             for mac in links.filter_map(|link| link.mac) {
-                owners.entry(mac).or_default().insert(node.name.as_str());
+                owners.entry(mac).or_default().insert(Natural(&node.name));
             }
         }
         Self(owners)
@@ -25,7 +26,7 @@ impl<'a> Owners<'a> {
 
     /// The nodes that have it: none, one, or several where MAC addresses are not unique.
     pub(super) fn of(&self, mac: Mac) -> impl Iterator<Item = &'a str> {
-        self.0.get(&mac).into_iter().flatten().copied()
+        self.0.get(&mac).into_iter().flatten().map(|node| node.0)
     }
 
     /// Whether a node has it.

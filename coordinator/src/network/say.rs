@@ -5,6 +5,8 @@ use std::fmt::Display;
 
 use rackwright_proto::finding::{Finding, Severity};
 
+use crate::natural::Natural;
+
 /// The most items of a list that a finding spells out.
 const MOST: usize = 8;
 
@@ -47,8 +49,7 @@ pub(crate) trait Say: Sized {
 impl Say for Finding {
     fn on(mut self, nodes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.nodes = nodes.into_iter().map(Into::into).collect();
-        self.nodes.sort();
-        self.nodes.dedup();
+        in_order(&mut self.nodes);
         self
     }
     fn checked(self, what: impl Into<String>) -> Self {
@@ -80,11 +81,16 @@ pub(crate) fn merge(findings: impl IntoIterator<Item = Finding>) -> Vec<Finding>
         merged[place].nodes.extend(nodes);
     }
     for finding in &mut merged {
-        finding.nodes.sort();
-        finding.nodes.dedup();
+        in_order(&mut finding.nodes);
     }
     merged.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     merged
+}
+
+/// Each node once, as people count.
+fn in_order(nodes: &mut Vec<String>) {
+    nodes.sort_by(|a, b| Natural(a).cmp(&Natural(b)));
+    nodes.dedup();
 }
 
 /// `a, b and c`, and how many more where they are many.

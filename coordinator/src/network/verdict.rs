@@ -11,6 +11,7 @@ use super::holdings::is_own_address;
 use super::owners::Owners;
 use super::say::{self, Say as _, addresses, error, list, pass, warning};
 use super::{PoolInput, Scene, names, range};
+use crate::natural::Natural;
 
 /// Judges the answers to [`super::pool_probes`]: `asked` is what it returned, `probed` the answers of each node,
 /// in the same order. A node without answers counts as one that did not ask.
@@ -217,7 +218,7 @@ fn no_conflict_seen(scene: &Scene, pool: &PoolInput, count: u128, nodes: &BTreeS
         .observed(format!(
             "no conflict seen: asked for {} from {}, {patience}{alone}",
             addresses(count),
-            list(nodes)
+            list(nodes.iter().map(|node| Natural(node)).collect::<BTreeSet<_>>())
         ))
         .expected("no answer, or that of one node which announces the address; a machine that is off does not answer")
 }

@@ -9,7 +9,7 @@ use rackwright_proto::range::{AddressRange, RangeError};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::words::{
-    AbsolutePath, Cidr, EnvName, FindingName, HostAddress, HostKeyPin, InterfaceChoice, Label, LabelKey,
+    AbsolutePath, Cidr, EnvName, FindingName, HostAddress, HostKeyPin, HttpsUrl, InterfaceChoice, Label, LabelKey,
     LabelValue, LocalPath, Mode, ObjectName, Period, Prose, Sha256, SshConfig, SysctlValue, Text, Upstream,
     UserName, Version, WordError,
 };
@@ -94,6 +94,7 @@ formats! {
     "finding-name" FindingName;
     "host" HostAddress;
     "host-key" HostKeyPin;
+    "https-url" HttpsUrl;
     "interface" InterfaceChoice;
     "interface-name" IfName;
     "ip-address" IpAddr;

@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use super::nodes::{few_words, grouped};
 use super::paint::{Ink, Paint};
+use super::plan::View;
 use super::{count, json, words};
+use crate::cluster::outcome::{ClusterOutcome, ClusterResult, Proof};
 
 /// How a run went on one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -155,12 +157,31 @@ pub struct Counts {
     pub detached: usize,
 }
 
+/// All that came of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Whole<'a> {
+    /// The run, if there was one.
+    pub run: Option<&'a RunId>,
+    /// The nodes.
+    pub nodes: &'a [NodeOutcome],
+    /// The cluster, where the rack wants one.
+    pub cluster: Option<&'a ClusterOutcome>,
+    /// What was proven from outside.
+    pub proof: &'a Proof,
+    /// The rack file as the operator named it.
+    pub rack: &'a str,
+}
+
 #[derive(Serialize)]
 struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<&'a RunId>,
     counts: Counts,
     nodes: &'a [NodeOutcome],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<&'a ClusterOutcome>,
+    #[serde(skip_serializing_if = "Proof::is_empty")]
+    proof: &'a Proof,
     next: &'a str,
 }
 
@@ -182,47 +203,50 @@ pub fn counts(outcomes: &[NodeOutcome]) -> Counts {
     counts
 }
 
-/// The summary for people: equal nodes together, failures with their reason, one line of counts, what to type
-/// next. `rack` is the rack file as the operator named it.
-pub fn text(
-    out: &mut impl Write,
-    run: Option<&RunId>,
-    outcomes: &[NodeOutcome],
-    rack: &str,
-    paint: Paint,
-) -> io::Result<()> {
-    for group in grouped(outcomes, |o| format!("{:?}", o.result)) {
-        node_group(out, &group, paint)?;
+/// The summary for people: equal nodes together, failures with their reason, the cluster, what was proven, one line of
+/// counts, what to type next.
+pub fn text(out: &mut impl Write, whole: &Whole<'_>, view: View) -> io::Result<()> {
+    let Whole { run, nodes, cluster, proof, .. } = *whole;
+    for group in grouped(nodes, |o| format!("{:?}", o.result)) {
+        node_group(out, &group, view.paint)?;
     }
+    if let Some(cluster) = cluster {
+        super::cluster::outcome(out, cluster, view)?;
+    }
+    super::cluster::proof(out, proof, view)?;
     let run = run.map(|run| format!(" (run {run})")).unwrap_or_default();
-    writeln!(out, "\n{}{run}", count_line(&counts(outcomes)))?;
-    writeln!(out, "Next: `{}`", next(outcomes, rack))
+    writeln!(out, "\n{}{run}", count_line(&counts(nodes)))?;
+    writeln!(out, "Next: `{}`", next(whole))
 }
 
-/// The same for programs: `{"format", "kind": "apply", "run", "counts", "nodes", "next"}`.
-pub fn json_text(
-    out: &mut impl Write,
-    run: Option<&RunId>,
-    outcomes: &[NodeOutcome],
-    rack: &str,
-) -> io::Result<()> {
-    json(out, "apply", Body { run, counts: counts(outcomes), nodes: outcomes, next: &next(outcomes, rack) })
+/// The same for programs: `{"format", "kind": "apply", "run", "counts", "nodes", "cluster", "proof", "next"}`.
+pub fn json_text(out: &mut impl Write, whole: &Whole<'_>) -> io::Result<()> {
+    let Whole { run, nodes, cluster, proof, .. } = *whole;
+    json(out, "apply", Body { run, counts: counts(nodes), nodes, cluster, proof, next: &next(whole) })
 }
 
 /// The command to type next.
-pub fn next(outcomes: &[NodeOutcome], rack: &str) -> String {
-    let command = |command: &str| match rack {
+pub fn next(whole: &Whole<'_>) -> String {
+    let command = |command: &str| match whole.rack {
         "rack.yaml" => format!("rackwright {command}"),
         rack => format!("rackwright {command} {rack}"),
     };
-    let counts = counts(outcomes);
+    let counts = counts(whole.nodes);
+    let cluster = whole.cluster.map(|c| &c.result);
     if counts.detached > 0 {
         return command("attach");
     }
-    if counts.rolled_back > 0 || counts.refused > 0 {
+    if counts.rolled_back > 0
+        || counts.refused > 0
+        || matches!(cluster, Some(ClusterResult::NotProven { .. }))
+    {
         return command("check");
     }
-    if counts.failed > 0 || counts.not_reached > 0 { command("apply") } else { command("status") }
+    if cluster.is_some_and(|c| !c.is_good()) || counts.failed > 0 || counts.not_reached > 0 {
+        command("apply")
+    } else {
+        command("status")
+    }
 }
 
 fn node_group(out: &mut impl Write, group: &[&NodeOutcome], paint: Paint) -> io::Result<()> {

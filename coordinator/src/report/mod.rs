@@ -8,6 +8,7 @@
 
 pub mod apply;
 pub mod check;
+pub mod cluster;
 pub mod nodes;
 pub mod paint;
 pub mod plan;

@@ -36,6 +36,9 @@ pub fn text(out: &mut impl Write, plan: &Plan, next: Option<&str>, view: View) -
     for group in grouped(&plan.nodes, likeness) {
         node_group(out, &group, view)?;
     }
+    if let Some(cluster) = &plan.cluster {
+        super::cluster::plan(out, cluster, view)?;
+    }
     if plan.findings.iter().any(|f| f.severity > rackwright_proto::finding::Severity::Pass) {
         writeln!(out)?;
         check::problems(out, &plan.findings, view.paint)?;
@@ -48,16 +51,23 @@ pub fn summary(plan: &Plan, next: Option<&str>) -> String {
     let run = next.map(|next| format!(" Run `{next}`.")).unwrap_or_default();
     let changes: usize = plan.nodes.iter().map(|n| n.changes().count()).sum();
     let nodes = plan.nodes.iter().filter(|n| n.changes().next().is_some()).count();
-    let records = plan.nodes.iter().any(|n| !n.is_empty());
+    let on_cluster = plan.cluster.iter().map(|c| c.changes().count()).sum::<usize>();
+    let to_undo = plan.cluster.iter().any(|c| !c.steps.is_empty());
+    let records = to_undo || plan.nodes.iter().any(|n| !n.is_empty());
     let blocked = plan.findings.iter().filter(|f| f.blocks()).count();
     if plan.nodes.is_empty() && blocked == 0 {
         return "Nothing can be told: no node was observed.".to_owned();
     }
-    match (blocked, changes, records) {
+    let places = match (nodes, on_cluster) {
+        (nodes, 0) => count(nodes, "node"),
+        (0, _) => "the cluster".to_owned(),
+        (nodes, _) => format!("{} and the cluster", count(nodes, "node")),
+    };
+    match (blocked, changes + on_cluster, records) {
         (1.., _, _) => format!("{} in the way: mend or waive, then plan again.", count(blocked, "error")),
         (0, 0, false) => "Nothing to do.".to_owned(),
         (0, 0, true) => format!("Nothing to change; what is already so will be recorded.{run}"),
-        (0, changes, _) => format!("{} on {}.{run}", count(changes, "change"), count(nodes, "node")),
+        (0, changes, _) => format!("{} on {places}.{run}", count(changes, "change")),
     }
 }
 

@@ -13,6 +13,7 @@ use super::nodes::{few_words, grouped};
 use super::paint::{Ink, Paint};
 use super::plan::View;
 use super::{count, json, words};
+use crate::cluster::outcome::{ClusterStatus, Proof};
 use crate::plan::look;
 
 /// One node's status.
@@ -86,14 +87,52 @@ impl NodeStatus {
     }
 }
 
+/// The cluster's status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub enum ClusterState {
+    /// No control plane has a kubeconfig yet.
+    Absent,
+    /// It was asked.
+    Known(Box<ClusterStatus>),
+    /// It could not be asked.
+    NotReached {
+        /// Why.
+        fault: Fault,
+    },
+}
+
+impl ClusterState {
+    /// Whether something is no longer as the receipts say.
+    pub fn drifted(&self) -> bool {
+        matches!(self, Self::Known(known) if !known.drift.is_empty())
+    }
+}
+
+/// The status of nodes and cluster.
+#[derive(Debug, Clone, Copy)]
+pub struct Whole<'a> {
+    /// The nodes.
+    pub nodes: &'a [NodeStatus],
+    /// The cluster, where the rack wants one.
+    pub cluster: Option<&'a ClusterState>,
+    /// What is proven from outside.
+    pub proof: &'a Proof,
+}
+
 #[derive(Serialize)]
 struct Body<'a> {
     drifted: usize,
     nodes: &'a [NodeStatus],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<&'a ClusterState>,
+    #[serde(skip_serializing_if = "Proof::is_empty")]
+    proof: &'a Proof,
 }
 
 /// Status for people, nodes of the same state together; `verbose` lists what is in effect.
-pub fn text(out: &mut impl Write, nodes: &[NodeStatus], view: View) -> io::Result<()> {
+pub fn text(out: &mut impl Write, whole: &Whole<'_>, view: View) -> io::Result<()> {
+    let nodes = whole.nodes;
     for group in grouped(nodes, |n| likeness(n, view.verbose)) {
         let names: Vec<&str> = group.iter().map(|n| n.node.as_str()).collect();
         let names = view.paint.ink(Ink::Bold, few_words(&names));
@@ -106,15 +145,27 @@ pub fn text(out: &mut impl Write, nodes: &[NodeStatus], view: View) -> io::Resul
             None => {}
         }
     }
+    match whole.cluster {
+        None => {}
+        Some(ClusterState::Absent) => writeln!(out, "{}: none yet", view.paint.ink(Ink::Bold, "cluster"))?,
+        Some(ClusterState::Known(known)) => super::cluster::status(out, known, view)?,
+        Some(ClusterState::NotReached { fault }) => {
+            let why = words::plain(&fault.to_string());
+            let head = view.paint.ink(Ink::Bold, "cluster");
+            writeln!(out, "{head}: {} {why}", view.paint.ink(Ink::Bad, "not reached:"))?;
+        }
+    }
+    super::cluster::proof(out, whole.proof, view)?;
     let drifted = nodes.iter().filter(|n| n.drifted()).count();
     let lost = nodes.iter().filter(|n| matches!(n.state, State::NotReached { .. })).count();
     let lost = if lost > 0 { format!(", {lost} not reached") } else { String::new() };
     writeln!(out, "\n{}, {drifted} drifted{lost}", count(nodes.len(), "node"))
 }
 
-/// The same for programs: `{"format", "kind": "status", "drifted", "nodes"}`.
-pub fn json_text(out: &mut impl Write, nodes: &[NodeStatus]) -> io::Result<()> {
-    json(out, "status", Body { drifted: nodes.iter().filter(|n| n.drifted()).count(), nodes })
+/// The same for programs: `{"format", "kind": "status", "drifted", "nodes", "cluster", "proof"}`.
+pub fn json_text(out: &mut impl Write, whole: &Whole<'_>) -> io::Result<()> {
+    let Whole { nodes, cluster, proof } = *whole;
+    json(out, "status", Body { drifted: nodes.iter().filter(|n| n.drifted()).count(), nodes, cluster, proof })
 }
 
 /// Nodes whose last run was the same one differ by milliseconds in its end; that does not set them apart.

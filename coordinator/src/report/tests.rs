@@ -15,6 +15,7 @@ use super::plan::View;
 use super::progress::{Now, Progress};
 use super::status::{Drift, Known, NodeStatus, State};
 use super::{apply, check, plan, status, words};
+use crate::cluster::outcome::Proof;
 
 fn node(name: &str) -> NodeName {
     name.parse().unwrap()
@@ -66,6 +67,11 @@ fn there(text: &str) -> FileSeen {
         owner: Some("root".into()),
         group: Some("root".into()),
     }
+}
+
+fn whole<'a>(run: Option<&'a RunId>, nodes: &'a [NodeOutcome], rack: &'a str) -> apply::Whole<'a> {
+    static NOTHING: std::sync::LazyLock<Proof> = std::sync::LazyLock::new(Proof::default);
+    apply::Whole { run, nodes, cluster: None, proof: &NOTHING, rack }
 }
 
 fn node_plan(name: &str, steps: Vec<PlannedStep>) -> NodePlan {
@@ -204,8 +210,12 @@ fn outcomes() -> Vec<NodeOutcome> {
 #[test]
 fn a_summary_tells_what_happened_where_and_what_is_next() {
     let all = outcomes();
-    insta::assert_snapshot!(told(|out| apply::text(out, Some(&run()), &all, "rack.yaml", Paint::PLAIN)));
-    let next = |outcomes: &[NodeOutcome]| apply::next(outcomes, "lab.yaml");
+    insta::assert_snapshot!(told(|out| apply::text(
+        out,
+        &whole(Some(&run()), &all, "rack.yaml"),
+        View::default()
+    )));
+    let next = |outcomes: &[NodeOutcome]| apply::next(&whole(None, outcomes, "lab.yaml"));
     assert_eq!(next(&all), "rackwright attach lab.yaml");
     assert_eq!(next(&all[..60]), "rackwright status lab.yaml");
     assert_eq!(next(&all[..63]), "rackwright apply lab.yaml");
@@ -215,7 +225,7 @@ fn a_summary_tells_what_happened_where_and_what_is_next() {
 #[test]
 fn the_summary_as_json() {
     let all = outcomes();
-    insta::assert_snapshot!(told(|out| apply::json_text(out, Some(&run()), &all[59..], "rack.yaml")));
+    insta::assert_snapshot!(told(|out| apply::json_text(out, &whole(Some(&run()), &all[59..], "rack.yaml"))));
 }
 
 fn events(records: Vec<Record>) -> Vec<Event> {
@@ -275,8 +285,12 @@ fn statuses() -> Vec<NodeStatus> {
 
 #[test]
 fn status_tells_what_is_in_effect_and_what_drifted() {
-    insta::assert_snapshot!(told(|out| status::text(out, &statuses(), View::default())));
-    insta::assert_snapshot!(told(|out| status::json_text(out, &statuses()[2..])));
+    let proof = Proof::default();
+    let nodes = statuses();
+    let whole = status::Whole { nodes: &nodes, cluster: None, proof: &proof };
+    insta::assert_snapshot!(told(|out| status::text(out, &whole, View::default())));
+    let whole = status::Whole { nodes: &nodes[2..], ..whole };
+    insta::assert_snapshot!(told(|out| status::json_text(out, &whole)));
 }
 
 #[test]

@@ -8,6 +8,7 @@
 pub mod object;
 pub mod plan;
 pub mod receipt;
+pub mod shape;
 pub mod text;
 pub mod workload;
 

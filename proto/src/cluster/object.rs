@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Family;
+pub use super::shape::cut;
+use super::shape::with_owned;
 use crate::step::Decision;
 
 /// Our name in `metadata.managedFields` (server-side apply).
@@ -32,7 +34,8 @@ pub struct ObjectStep {
 /// What there is of an object.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ObjectSeen {
-    /// The wanted fields as they are, cut to the shape of what is wanted (see [`cut`]); `None` when there is no object.
+    /// The wanted fields as they are, cut to the shape of what is wanted (see [`cut`]), and fields that are ours and no
+    /// longer wanted; `None` when there is no object.
     pub fields: Option<Value>,
     /// `metadata.uid`, so that an object of the same name made later by somebody else is told apart.
     #[serde(default)]
@@ -47,11 +50,15 @@ impl ObjectSeen {
     pub fn of(want: Option<&Value>, live: Option<&Value>) -> Self {
         let Some(live) = live else { return Self::default() };
         let managers = live.pointer("/metadata/managedFields").and_then(Value::as_array);
-        let ours = |managers: &Vec<Value>| managers.iter().any(|m| m["manager"] == FIELD_MANAGER);
+        let ours: Vec<&Value> =
+            managers.into_iter().flatten().filter(|m| m["manager"] == FIELD_MANAGER).collect();
+        let applied = ours.iter().filter(|m| m["operation"] == "Apply");
         Self {
-            fields: Some(want.map_or(Value::Null, |want| cut(want, live))),
+            fields: Some(want.map_or(Value::Null, |want| {
+                applied.fold(cut(want, live), |cut, m| with_owned(cut, &m["fieldsV1"], live))
+            })),
             uid: live.pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned),
-            ours: managers.is_some_and(ours),
+            ours: !ours.is_empty(),
         }
     }
 }
@@ -85,21 +92,5 @@ impl ObjectStep {
 
     pub(super) fn inverse(&self, before: &ObjectSeen) -> Option<Self> {
         Some(Self { want: before.fields.clone(), ..self.clone() })
-    }
-}
-
-/// `live` cut to the shape of `want`: fields that `want` does not speak of are left out, so that defaults and other
-/// people's fields make no difference. Lists are cut item by item where they are of one length, else kept whole.
-pub fn cut(want: &Value, live: &Value) -> Value {
-    match (want, live) {
-        (Value::Object(want), Value::Object(live)) => {
-            let field = |(key, want): (&String, &Value)| Some((key.clone(), cut(want, live.get(key)?)));
-            Value::Object(want.iter().filter_map(field).collect())
-        }
-        (Value::Array(want), Value::Array(live)) if want.len() == live.len() => {
-            Value::Array(want.iter().zip(live).map(|(want, live)| cut(want, live)).collect())
-        }
-        // The API leaves out what is empty.
-        _ => live.clone(),
     }
 }

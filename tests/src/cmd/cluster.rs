@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use rackwright_lab::talk::say;
-use rackwright_lab::{Login, RackName, Release, Result, Spec, sweep};
+use rackwright_lab::{ClusterDefect, Login, Metallb, Order, RackName, Release, Result, Spec, sweep};
 
 use super::become_command;
 
@@ -35,6 +35,16 @@ struct Up {
     /// Which Kubernetes
     #[arg(long, value_enum, default_value_t = Release::V1_37)]
     kubernetes: Release,
+    /// How many of the nodes are control planes, each with an API server and a member of etcd
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    control_planes: usize,
+    /// Which MetalLB the rack's file tells
+    #[arg(long, value_enum, default_value_t = Metallb::V0_13)]
+    metallb: Metallb,
+    /// What shall be wrong: dns-no-upstream, dns-loop, webhook-unreachable, speakers-apart, no-endpoints; or, with
+    /// a node, proxy-never-ready, proxy-stuck, former-cni0, and what `cargo lab up` knows
+    #[arg(long = "defect", value_name = "[NODE=]KIND", value_parser = defect)]
+    defects: Vec<Defective>,
     /// As whom the rack's file tells to log in
     #[arg(long, value_enum, default_value_t = Login::Sudo)]
     login: Login,
@@ -67,6 +77,25 @@ struct Which {
     name: RackName,
 }
 
+/// A defect of a host or of the cluster.
+#[derive(Clone)]
+enum Defective {
+    Host(Order),
+    Cluster(String, ClusterDefect),
+}
+
+fn defect(text: &str) -> std::result::Result<Defective, String> {
+    let (host, kind) = text.split_once('=').unwrap_or(("", text));
+    let Ok(defect) = ClusterDefect::from_str(kind, false) else {
+        return super::up::order(text).map(Defective::Host);
+    };
+    match (defect.is_of_host(), host) {
+        (true, "") => Err(format!("say on which node, as in w1={kind}")),
+        (_, "") => Ok(Defective::Cluster("cp1".to_owned(), defect)),
+        (_, host) => Ok(Defective::Cluster(host.to_owned(), defect)),
+    }
+}
+
 impl Cluster {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.command {
@@ -80,6 +109,13 @@ impl Cluster {
 impl Up {
     fn run(self) -> Result<ExitCode> {
         let spec = Spec::new(self.which.name, self.nodes).login(self.login).kube(self.kubernetes);
+        let mut spec = spec.control_planes(self.control_planes).metallb(self.metallb);
+        for defect in self.defects {
+            match defect {
+                Defective::Host(order) => spec.defects.push(order),
+                Defective::Cluster(host, defect) => spec = spec.cluster_defect(&host, defect),
+            }
+        }
         let cluster = rackwright_lab::Cluster::up(spec)?;
         super::up::describe(cluster.lab())?;
         let name = &cluster.lab().spec().name;

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use clap::Args;
 use rackwright_lab::talk::{say, show};
-use rackwright_lab::{Doing, Lack, Result, agents, ensure_base, need, sweep};
+use rackwright_lab::{Doing, Lack, Result, agents, clusters, ensure_base, need, sweep};
 
 use super::report::Report;
 
@@ -23,7 +23,7 @@ pub(crate) struct Test {
 impl Test {
     pub(crate) fn run(self) -> Result<ExitCode> {
         need::ensure_for_tests()?;
-        let able = prepare()?;
+        let able = prepare(self.all)?;
         say("building the static agent (the first time takes minutes)");
         let mut cargo = self.cargo();
         cargo.env("RACKWRIGHT_AGENTS", agents::build(false)?);
@@ -54,7 +54,7 @@ impl Test {
 }
 
 /// Says whether this machine can carry hosts, after installing what apt has.
-fn prepare() -> Result<bool> {
+fn prepare(all: bool) -> Result<bool> {
     match need::lack() {
         Some(Lack::Machine(reason)) => {
             say(format_args!("tests that need hosts will be skipped: {reason}"));
@@ -65,6 +65,10 @@ fn prepare() -> Result<bool> {
     }
     ensure_base()?;
     sweep::down_dead_tests()?;
+    match clusters::lack() {
+        None => clusters::prepare(all)?,
+        Some(reason) => say(format_args!("tests that need clusters will be skipped: {reason}")),
+    }
     Ok(true)
 }
 

@@ -34,7 +34,7 @@ pub(crate) struct Up {
     bastion: bool,
 }
 
-fn order(text: &str) -> std::result::Result<Order, String> {
+pub(super) fn order(text: &str) -> std::result::Result<Order, String> {
     let (host, kind) = text.split_once('=').ok_or("say NODE=KIND, as in w1=swap-fstab")?;
     let kinds = || Defect::value_variants().iter().filter_map(Defect::to_possible_value);
     let unknown = || {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::given;
 use super::release::Component;
 use crate::agents::checkout;
 use crate::base::{CACHE, lock_cache, short_hash};
@@ -16,6 +17,8 @@ use crate::talk::say;
 
 /// Between two lines of progress.
 const TELL_EVERY: Duration = Duration::from_secs(20);
+/// The modules want this of Go 1.
+const GO_MINOR: u32 = 26;
 const LIST_LIMIT: Duration = Duration::from_secs(120);
 /// Cgo would tie the programs to a C library. The checkout's version control has nothing to do with them.
 const FLAGS: &[&str] = &["-mod=readonly", "-trimpath", "-buildvcs=false"];
@@ -25,8 +28,7 @@ const LINKER_FLAGS: &str = "-s -w";
 /// `files/` what else was kept. Builds it when
 /// its module was never built here; one that was interrupted goes on where Go's own cache ends.
 pub(crate) fn ensure(component: &Component) -> Result<PathBuf> {
-    let source = checkout().join("tests/kubelab").join(component.name);
-    let place = Path::new(CACHE).join(format!("kube-{}-{}", component.name, hash(component, &source)?));
+    let (source, place) = place(component)?;
     if place.is_dir() {
         return Ok(place);
     }
@@ -38,9 +40,20 @@ pub(crate) fn ensure(component: &Component) -> Result<PathBuf> {
     Ok(place)
 }
 
+/// The module of a component, and its directory in the cache.
+fn place(component: &Component) -> Result<(PathBuf, PathBuf)> {
+    let source = checkout().join("tests/kubelab").join(component.name);
+    let place = Path::new(CACHE).join(format!("kube-{}-{}", component.name, hash(component, &source)?));
+    Ok((source, place))
+}
+
 /// Names what is built by all that decides it.
 fn hash(component: &Component, source: &Path) -> Result<String> {
     let mut parts = vec![format!("{component:?}{FLAGS:?}{LINKER_FLAGS}").into_bytes()];
+    let given = given::candidates(component);
+    if !given.is_empty() {
+        parts.push(given::recipe(&given).into_bytes());
+    }
     let entries = fs::read_dir(source).doing(|| format!("read {}", source.display()))?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.sort();
@@ -58,8 +71,11 @@ fn build(component: &Component, source: &Path, place: &Path) -> Result<()> {
     }
     let bin = partial.join("bin");
     fs::create_dir_all(&bin).doing(|| format!("create {}", bin.display()))?;
-    say(format_args!("building {name} (once; Kubernetes takes up to half an hour)"));
-    compile(component, source, &bin)?;
+    let missing = take_given(component, &bin)?;
+    if missing.as_ref().is_none_or(|packages| !packages.is_empty()) {
+        say(format_args!("building {name} (once; Kubernetes takes up to half an hour)"));
+        compile(component, source, &bin, missing.as_deref().unwrap_or(&["tool".to_owned()]))?;
+    }
     let (programs, directory) = component.on_hosts;
     let host = partial.join("host").join(directory);
     fs::create_dir_all(&host).doing(|| format!("create {}", host.display()))?;
@@ -72,12 +88,33 @@ fn build(component: &Component, source: &Path, place: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Copies the operator's own programs that fit. Returns the packages of those that are still to build; `None`
+/// when that is all of them.
+fn take_given(component: &Component, bin: &Path) -> Result<Option<Vec<String>>> {
+    let mut given = given::candidates(component);
+    given.retain(|(program, path)| given::fits(program, path));
+    for (program, path) in &given {
+        say(format_args!("{}: taking {}", component.name, path.display()));
+        fs::copy(path, bin.join(program.name)).doing(|| format!("copy {}", path.display()))?;
+    }
+    if given.is_empty() {
+        return Ok(None);
+    }
+    let mut missing = given::programs(component);
+    missing.retain(|program| !given.iter().any(|(taken, _)| taken == program));
+    Ok(Some(missing.into_iter().map(|program| program.package).collect()))
+}
+
 /// Copies what else of the modules is wanted, such as manifests.
 fn keep_files(component: &Component, source: &Path, into: &Path) -> Result<()> {
     fs::create_dir_all(into).doing(|| format!("create {}", into.display()))?;
     for (module, path) in component.files {
-        let mut list = command(find_go()?);
-        list.args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module]).current_dir(source);
+        let (go, toolchain) = find_go()?;
+        let mut list = command(go);
+        list.env("GOTOOLCHAIN", toolchain)
+            .env("GOFLAGS", "")
+            .args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module])
+            .current_dir(source);
         let from = must(list, &format!("find the source of {module}"), LIST_LIMIT)?;
         let from = Path::new(from.text()).join(path);
         let name = from.file_name().unwrap_or_default();
@@ -86,10 +123,10 @@ fn keep_files(component: &Component, source: &Path, into: &Path) -> Result<()> {
     Ok(())
 }
 
-fn compile(component: &Component, source: &Path, into: &Path) -> Result<()> {
+fn compile(component: &Component, source: &Path, into: &Path, packages: &[String]) -> Result<()> {
     let doing = || format!("build {}", component.name);
     let mut go = go(component)?;
-    go.arg("-o").arg(into).arg("tool").current_dir(source);
+    go.arg("-o").arg(into).args(packages).current_dir(source);
     go.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     sys::die_with_parent(&mut go);
     let mut child = go.spawn().doing(doing)?;
@@ -118,10 +155,11 @@ fn follow(name: &str, pipe: impl std::io::Read) -> String {
 
 /// `go build -v`, out of everybody's way: it would take all of a small machine for minutes.
 fn go(component: &Component) -> Result<Command> {
+    let (program, toolchain) = find_go()?;
     let mut go = command("nice");
-    go.args(["-n", "19", "ionice", "-c", "3"]).arg(find_go()?).args(["build", "-v"]).args(FLAGS);
+    go.args(["-n", "19", "ionice", "-c", "3"]).arg(program).args(["build", "-v"]).args(FLAGS);
     go.arg(format!("-ldflags={}", linker_flags(component)));
-    go.env("CGO_ENABLED", "0").env("GOTOOLCHAIN", "local").env("GOFLAGS", "");
+    go.env("CGO_ENABLED", "0").env("GOTOOLCHAIN", toolchain).env("GOFLAGS", "");
     Ok(go)
 }
 
@@ -130,10 +168,45 @@ fn linker_flags(component: &Component) -> String {
     LINKER_FLAGS.to_owned() + &sets.collect::<String>()
 }
 
-fn find_go() -> Result<PathBuf> {
+/// Why a component is neither in the cache nor can be built here, if so.
+pub(super) fn lack(component: &Component) -> Option<LabError> {
+    let built = place(component).is_ok_and(|(_, place)| place.is_dir());
+    if built { None } else { find_go().err() }
+}
+
+/// Go, and what to tell it of toolchains: one that is old but not too old gets the right one by itself, from
+/// where it gets modules.
+fn find_go() -> Result<(PathBuf, &'static str)> {
+    let hint =
+        || LabError::Refused("a cluster is built from Go modules: install Go 1.26 or newer first".to_owned());
     let path = std::env::var("PATH").unwrap_or_default();
     let mut places = path.split(':').chain(["/usr/local/go/bin"]).map(|dir| Path::new(dir).join("go"));
-    places.find(|go| go.is_file()).ok_or_else(|| {
-        LabError::Refused("a cluster is built from Go modules: install Go 1.26 or newer first".to_owned())
-    })
+    let go = places.find(|go| go.is_file()).ok_or_else(hint)?;
+    let mut version = command(&go);
+    version.args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local").current_dir("/");
+    let said = must(version, "ask Go for its version", LIST_LIMIT)?;
+    match minor(said.text()) {
+        Some(GO_MINOR..) => Ok((go, "local")),
+        Some(21..) => Ok((go, "auto")),
+        _ => Err(hint()),
+    }
+}
+
+/// `go1.26.8` is 26.
+fn minor(version: &str) -> Option<u32> {
+    version.strip_prefix("go1.")?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_go_are_read() {
+        for (said, read) in
+            [("go1.26.8", Some(26)), ("go1.27rc1", Some(27)), ("go1.9", Some(9)), ("devel", None)]
+        {
+            assert_eq!(minor(said), read, "{said}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::Release;
 
 /// All pods of a cluster; the nodes get parts of it.
-const PODS: &str = "10.244.0.0/16";
+pub(crate) const PODS: &str = "10.244.0.0/16";
 
 /// A node and its part of [`PODS`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,29 +16,45 @@ pub(super) struct PodRange {
     pub(super) range: String,
 }
 
-/// What `kubeadm init` is told. All that is not here is as kubeadm has it.
-pub(super) fn kubeadm(release: Release, control_plane: IpAddr) -> String {
-    let version = release.version();
+/// The name of the API server of a cluster with several control planes; every host knows all its addresses.
+pub(crate) const ENDPOINT: &str = "cluster.lab.test";
+
+/// What `kubeadm init` is told. All that is not here is as kubeadm has it. With several control planes, all
+/// their addresses are in the certificate of each, so that each can be talked to at its own.
+pub(super) fn kubeadm(release: Release, control_planes: &[IpAddr]) -> String {
+    let (version, first) = (release.version(), control_planes[0]);
+    let several = control_planes.len() > 1;
+    let endpoint = if several { ENDPOINT.to_owned() } else { first.to_string() };
+    let addresses: Vec<String> = control_planes.iter().map(ToString::to_string).collect();
+    let names = if several {
+        format!("apiServer: {{certSANs: [{ENDPOINT}, {}]}}\n", addresses.join(", "))
+    } else {
+        String::new()
+    };
+    let (api, etcd) = (api(release), etcd_flags(release, several));
+    let cgroups = match release {
+        Release::V1_30 => "",
+        Release::V1_37 => "failCgroupV1: false\n",
+    };
     format!(
-        "apiVersion: kubeadm.k8s.io/v1beta4
+        "apiVersion: {api}
 kind: InitConfiguration
-localAPIEndpoint: {{advertiseAddress: {control_plane}}}
+localAPIEndpoint: {{advertiseAddress: {first}}}
 ---
-apiVersion: kubeadm.k8s.io/v1beta4
+apiVersion: {api}
 kind: ClusterConfiguration
 kubernetesVersion: v{version}
-controlPlaneEndpoint: {control_plane}:6443
-networking: {{podSubnet: {PODS}}}
+controlPlaneEndpoint: {endpoint}:6443
+{names}networking: {{podSubnet: {PODS}}}
 etcd:
   local:
     # A rack lives as long as its machine: nothing is gained by waiting for the disk.
-    extraArgs: [{{name: unsafe-no-fsync, value: \"true\"}}]
+    extraArgs: {etcd}
 ---
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 cgroupDriver: cgroupfs
-failCgroupV1: false
-failSwapOn: false
+{cgroups}failSwapOn: false
 # The disk is the machine's: no node of the lab cleans it up or is evicted from it.
 localStorageCapacityIsolation: false
 imageGCHighThresholdPercent: 100
@@ -46,11 +62,36 @@ evictionHard: {{nodefs.available: 0%, nodefs.inodesFree: 0%, imagefs.available: 
 ---
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
-mode: nftables
+mode: {mode}
 # These sysctls are the machine's.
 conntrack: {{maxPerCore: 0, min: 0}}
-"
+",
+        mode = release.proxy_mode(),
     )
+}
+
+fn api(release: Release) -> &'static str {
+    match release {
+        Release::V1_30 => "kubeadm.k8s.io/v1beta3",
+        Release::V1_37 => "kubeadm.k8s.io/v1beta4",
+    }
+}
+
+/// Several members on one busy machine must not take each other for dead.
+fn etcd_flags(release: Release, several: bool) -> String {
+    let patient: &[_] = &[("heartbeat-interval", "300"), ("election-timeout", "3000")];
+    let flags = [("unsafe-no-fsync", "true")].into_iter().chain(patient.iter().copied().filter(|_| several));
+    match release {
+        Release::V1_30 => {
+            let flags: Vec<_> = flags.map(|(name, value)| format!("{name}: \"{value}\"")).collect();
+            format!("{{{}}}", flags.join(", "))
+        }
+        Release::V1_37 => {
+            let flags: Vec<_> =
+                flags.map(|(name, value)| format!("{{name: {name}, value: \"{value}\"}}")).collect();
+            format!("[{}]", flags.join(", "))
+        }
+    }
 }
 
 /// The network of one node's pods: a bridge, and addresses of the node's range.
@@ -107,7 +148,8 @@ mod tests {
         };
         let all = [range("cp1", 11), range("w1", 12), range("w2", 13)];
         let texts = [
-            kubeadm(Release::V1_37, all[0].address),
+            kubeadm(Release::V1_37, &[all[0].address]),
+            kubeadm(Release::V1_30, &[all[0].address, all[1].address]),
             conflist(&all[1].range),
             routes("w1", &all),
             masquerade(),

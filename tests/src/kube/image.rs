@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 const TOOLS_SCRIPT: &str = include_str!("tools.sh");
 
 /// An image to be.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Image {
     /// As manifests name it.
     pub(crate) name: String,

@@ -16,28 +16,53 @@ const JOINS: usize = 4;
 /// The hosts lack what kubeadm wants of real iron, as the lab knows: kernel configuration, modules, memory.
 const IGNORE: &str = "--ignore-preflight-errors=all";
 
-/// Forms the cluster. The first host becomes the control plane.
+/// Forms the cluster.
 pub(super) fn form(cluster: &Cluster, release: Release) -> Result<()> {
     let hosts = cluster.lab.hosts();
-    let (control_plane, workers) = hosts.split_first().expect("a spec with no host was refused");
+    let control_planes = cluster.control_planes();
+    let (first, others) = control_planes.split_first().expect("a spec with no host was refused");
     let tell = |what: &str| {
         if cluster.lab.tells() {
             say(what);
         }
     };
     tell("kubeadm init on cp1");
-    let file = config::kubeadm(release, control_plane.address());
-    put(control_plane, "/root/kubeadm.yaml", &file)?;
-    kubeadm(control_plane, &format!("kubeadm init --config=/root/kubeadm.yaml {IGNORE} --skip-token-print"))?;
+    let addresses: Vec<_> = control_planes.iter().map(Host::address).collect();
+    put(first, "/root/kubeadm.yaml", &config::kubeadm(release, &addresses))?;
+    let init = format!("kubeadm init --config=/root/kubeadm.yaml {IGNORE} --skip-token-print");
+    if others.is_empty() {
+        kubeadm(first, &init)?;
+    } else {
+        tell("kubeadm join on the other control planes");
+        join_control_planes(first, others, &init)?;
+    }
+    let workers = &hosts[control_planes.len()..];
     if !workers.is_empty() {
-        tell("kubeadm join on the others");
-        let join = control_plane.read("kubeadm token create --print-join-command")?;
+        tell("kubeadm join on the workers");
+        let join = join_command(first)?;
         each(workers, JOINS, |host| kubeadm(host, &format!("{join} {IGNORE}")))
             .into_iter()
             .collect::<Result<()>>()?;
     }
     let ranges = hosts.iter().map(|host| pod_range(cluster, host)).collect::<Result<Vec<_>>>()?;
     each(&hosts, JOINS, |host| connect(host, &ranges)).into_iter().collect()
+}
+
+/// One after the other: each becomes a member of etcd. The certificates come by way of the cluster, under a key
+/// that lives as long as this function.
+fn join_control_planes(first: &Host, others: &[Host], init: &str) -> Result<()> {
+    let key = first.read("kubeadm certs certificate-key")?;
+    kubeadm(first, &format!("{init} --upload-certs --certificate-key={key}"))?;
+    let join = join_command(first)?;
+    for host in others {
+        let own = format!("--control-plane --apiserver-advertise-address={}", host.address());
+        kubeadm(host, &format!("{join} {own} --certificate-key={key} {IGNORE}"))?;
+    }
+    Ok(())
+}
+
+fn join_command(first: &Host) -> Result<String> {
+    first.read("kubeadm token create --print-join-command")
 }
 
 fn kubeadm(host: &Host, script: &str) -> Result<()> {
@@ -76,8 +101,5 @@ fn connect(host: &Host, ranges: &[PodRange]) -> Result<()> {
 
 /// By rename: containerd reads its directory whenever a name in it changes.
 fn put(host: &Host, path: &str, text: &str) -> Result<()> {
-    let script = format!("umask 077 && cat > {path}.new && mv {path}.new {path}");
-    let output = host.sh_with(&script, Some(text.as_bytes()), RANGE_LIMIT)?;
-    let refused = || LabError::Refused(format!("cannot write {path} on {}: {}", host.name(), output.stderr));
-    if output.success() { Ok(()) } else { Err(refused()) }
+    host.put(&format!("umask 077 && cat > {path}.new && mv {path}.new {path}"), text)
 }

@@ -2,22 +2,32 @@
 
 mod build;
 mod config;
+mod defect;
+mod given;
 mod image;
 mod join;
 mod parts;
 mod release;
 mod resolver;
+mod shape;
+mod slot;
 mod store;
+pub mod suite;
 mod template;
+mod workload;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+pub(crate) use config::{ENDPOINT, PODS};
+pub use defect::ClusterDefect;
 pub(crate) use parts::{Parts, give};
-pub use release::Release;
+pub use release::{Metallb, Release};
+pub use shape::ClusterShape;
 pub(crate) use template::place as template_of;
+pub use workload::Outside;
 
 use crate::error::{Doing, LabError, Result};
 use crate::host::Host;
@@ -30,13 +40,17 @@ use crate::talk::say;
 
 /// More nodes would run into the addresses of the lab's own devices.
 const MOST_NODES: usize = 20;
+/// Since Kubernetes 1.29 the rights are those of a group that kubeadm makes.
+const ADMIN: &str = "--kubeconfig=/etc/kubernetes/admin.conf";
 /// How long one call of kubectl may take, its own waiting included. Generous: the machine may be busy.
 const KUBECTL_LIMIT: Duration = Duration::from_secs(300);
 
-/// A cluster that stands: its first host is the control plane.
+/// A cluster that stands: its first hosts are the control planes.
 #[derive(Debug)]
 pub struct Cluster {
     lab: Lab,
+    /// Held by clusters of tests; given back after the rack is down.
+    _slot: Option<slot::Slot>,
 }
 
 impl Cluster {
@@ -51,21 +65,16 @@ impl Cluster {
         if spec.hosts.len() > MOST_NODES {
             return Err(LabError::Refused(format!("a cluster of the lab has at most {MOST_NODES} nodes")));
         }
-        let parts = Parts::ensure(release)?;
+        let parts = Parts::ensure(release, spec.cluster.metallb)?;
+        let is_test = spec.name.test_process().is_some();
+        let slot = if is_test { Some(slot::take()?) } else { None };
         if spec.name.dir().exists() && !made(&spec.name).exists() && sweep::down(&spec.name)? {
             say(format_args!("cluster `{}` was left half made: making it anew", spec.name));
         }
         let started = Instant::now();
         let template = template::place(&spec, release, &parts);
-        let cluster = Self { lab: Lab::up(spec)? };
-        resolver::ensure(&cluster.lab, &parts)?;
-        if !cluster.is_formed()? {
-            join::form(&cluster, release)?;
-            cluster.await_ready()?;
-            template::take(&cluster, &template)?;
-        }
-        cluster.await_ready()?;
-        fs::write(cluster.made(), "").doing(|| format!("write {}", cluster.made().display()))?;
+        let cluster = Self { lab: Lab::up(spec)?, _slot: slot };
+        cluster.ensure_formed(release, &parts, &template)?;
         if cluster.lab.tells() {
             say(format_args!(
                 "cluster `{}` is up in {} s",
@@ -76,10 +85,39 @@ impl Cluster {
         Ok(cluster)
     }
 
+    fn ensure_formed(&self, release: Release, parts: &Parts, template: &Path) -> Result<()> {
+        resolver::ensure(&self.lab, parts)?;
+        let defects = &self.lab.spec().cluster.defects;
+        if self.made().exists() {
+            // What was spoiled on order is not waited for.
+            return if defects.is_empty() { self.await_ready() } else { self.await_nodes() };
+        }
+        if !self.is_formed()? {
+            join::form(self, release)?;
+            self.await_ready()?;
+            template::take(self, template)?;
+        }
+        self.await_ready()?;
+        defects.iter().try_for_each(|(host, defect)| self.spoil(host, *defect))?;
+        fs::write(self.made(), "").doing(|| format!("write {}", self.made().display()))
+    }
+
+    /// Makes the template of a cluster's shape, unless it is in the cache, so that clusters of this shape are up
+    /// in seconds. Builds what was never built here.
+    pub fn prepare(spec: Spec) -> Result<()> {
+        let Kind::Kube(release) = spec.kind else { return Ok(()) };
+        let parts = Parts::ensure(release, spec.cluster.metallb)?;
+        if template::place(&spec, release, &parts).is_dir() {
+            return Ok(());
+        }
+        say(format_args!("making a cluster of {} nodes, to copy it for each test", spec.hosts.len()));
+        Self::up(spec)?.down()
+    }
+
     /// A cluster that stands, made by somebody else; dropping the value leaves it.
     pub fn open(name: &RackName) -> Result<Self> {
         if made(name).exists() {
-            return Ok(Self { lab: Lab::open(name)? });
+            return Ok(Self { lab: Lab::open(name)?, _slot: None });
         }
         let hint = "`cargo lab cluster up` makes one";
         Err(LabError::Refused(format!("no cluster `{name}` stands: {hint}")))
@@ -100,16 +138,20 @@ impl Cluster {
         self.lab.down()
     }
 
-    /// `kubectl` in the control plane's host, with the rights of its administrator.
-    pub fn kubectl(&self) -> Result<Command> {
-        let mut kubectl = self.lab.hosts()[0].command("kubectl")?;
-        kubectl.arg("--kubeconfig=/etc/kubernetes/admin.conf");
-        Ok(kubectl)
+    /// The hosts of the control planes.
+    pub fn control_planes(&self) -> Vec<Host> {
+        let mut hosts = self.lab.hosts();
+        hosts.truncate(self.lab.spec().cluster.control_planes);
+        hosts
     }
 
-    /// MetalLB's own manifest, whose images every host has.
-    pub fn metallb_manifest() -> Result<PathBuf> {
-        Ok(build::ensure(&release::METALLB_0_13)?.join("files/metallb-native.yaml"))
+    /// `kubectl` in the host of a control plane that runs, with the rights of its administrator.
+    pub fn kubectl(&self) -> Result<Command> {
+        let control_planes = self.control_planes();
+        let running = control_planes.iter().find(|host| host.pid().is_some());
+        let mut kubectl = running.unwrap_or(&control_planes[0]).command("kubectl")?;
+        kubectl.arg(ADMIN);
+        Ok(kubectl)
     }
 
     /// Runs `kubectl` to its end and insists on success; `input` is for `-f -`.
@@ -120,17 +162,22 @@ impl Cluster {
         must_with(kubectl, input.map(str::as_bytes), &doing, KUBECTL_LIMIT)
     }
 
-    /// Returns when all nodes are ready and kubeadm's own workloads run. What the API says of the time before a
-    /// boot does not count: a node must know its new boot, and its pods must be served.
-    fn await_ready(&self) -> Result<()> {
-        let hosts = self.lab.hosts();
-        insist(&hosts[0], "kubectl --kubeconfig=/etc/kubernetes/admin.conf get --raw=/readyz")?;
-        for host in &hosts {
+    /// Returns when all nodes are ready. What the API says of the time before a boot does not count: a node must
+    /// know its new boot.
+    fn await_nodes(&self) -> Result<()> {
+        self.control_planes().iter().try_for_each(await_api)?;
+        for host in self.lab.hosts() {
             let boot = host.read("cat /proc/sys/kernel/random/boot_id")?;
             let known = format!("--for=jsonpath={{.status.nodeInfo.bootID}}={boot}");
             self.kube(&["wait", &known, "node", host.name(), "--timeout=240s"], None)?;
         }
-        self.kube(&["wait", "--for=condition=Ready", "node", "--all", "--timeout=240s"], None)?;
+        self.kube(&["wait", "--for=condition=Ready", "node", "--all", "--timeout=240s"], None).map(drop)
+    }
+
+    /// The same, and kubeadm's own workloads run and serve.
+    fn await_ready(&self) -> Result<()> {
+        self.await_nodes()?;
+        let hosts = self.lab.hosts();
         let system = ["--namespace=kube-system", "rollout", "status", "--timeout=240s"];
         for workload in ["daemonset/kube-proxy", "deployment/coredns"] {
             self.kube(&[&system[..], &[workload]].concat(), None)?;
@@ -149,6 +196,11 @@ impl Cluster {
     fn made(&self) -> PathBuf {
         made(&self.lab.spec().name)
     }
+}
+
+/// Waits until a control plane's own API server is ready.
+fn await_api(host: &Host) -> Result<()> {
+    insist(host, &format!("kubectl {ADMIN} --server=https://{}:6443 get --raw=/readyz", host.address()))
 }
 
 /// Runs a command on a host until it succeeds.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::release::{CNI, Release};
+use super::release::{Metallb, Release};
 use super::{build, store, template};
 use crate::base;
 use crate::error::Result;
@@ -19,6 +19,8 @@ pub(crate) struct Parts {
     pub(crate) store: PathBuf,
     /// The name server of the lab.
     pub(crate) resolver: PathBuf,
+    /// MetalLB's own manifest.
+    pub(crate) manifest: PathBuf,
 }
 
 /// What a new host gets of them.
@@ -31,12 +33,14 @@ pub(crate) fn give(parts: &Parts, template: Option<&Path>, host: &Host) -> Resul
 
 impl Parts {
     /// Builds what was never built here. The quick parts first: what is missing on the machine is told early.
-    pub(crate) fn ensure(release: Release) -> Result<Self> {
+    pub(crate) fn ensure(release: Release, metallb: Metallb) -> Result<Self> {
         let base = base::ensure_kube()?;
-        let cni = build::ensure(&CNI)?;
+        let tools = release.tools().iter().map(|tool| build::ensure(tool)).collect::<Result<Vec<_>>>()?;
         let resolver = build::ensure(release.coredns())?.join("bin/coredns");
         let kubernetes = build::ensure(release.kubernetes())?;
-        let store = store::ensure(release, &base)?;
-        Ok(Self { base, layers: vec![kubernetes.join("host"), cni.join("host")], store, resolver })
+        let manifest = super::Cluster::metallb_manifest(metallb)?;
+        let store = store::ensure(release, metallb, &base)?;
+        let layers = [kubernetes].iter().chain(&tools).map(|component| component.join("host")).collect();
+        Ok(Self { base, layers, store, resolver, manifest })
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::image::Image;
-use super::release::Release;
+use super::release::{Metallb, Release};
 use crate::base::{CACHE, lock_cache, short_hash};
 use crate::error::{Doing, Result};
 use crate::run::{command, must, must_with};
@@ -15,9 +15,9 @@ const IMPORT: &str = include_str!("store.sh");
 const IMPORT_LIMIT: Duration = Duration::from_secs(900);
 const COPY_LIMIT: Duration = Duration::from_secs(120);
 
-/// The store of a release; makes it when its recipe was never made here. `base` is the tree that has containerd.
-pub(crate) fn ensure(release: Release, base: &Path) -> Result<PathBuf> {
-    let images = release.images();
+/// The store of a release with its MetalLB; makes it when its recipe was never made here. `base` is the tree that has containerd.
+pub(crate) fn ensure(release: Release, metallb: Metallb, base: &Path) -> Result<PathBuf> {
+    let images = [release.images(), metallb.images()].concat();
     let mut recipe = vec![IMPORT.to_owned(), base.display().to_string()];
     for image in &images {
         recipe.push(image.recipe(base)?);

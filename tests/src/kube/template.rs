@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::{Cluster, Parts, Release, config, store};
 use crate::base::{CACHE, lock_cache, short_hash};
+use crate::defect::Defect;
 use crate::error::{Doing, Result};
 use crate::host::Host;
 use crate::run::{command, each, must};
@@ -23,15 +24,21 @@ const STOP_LEADERS: &str = "
 systemctl stop kubelet
 for name in kube-controller-manager kube-scheduler; do
     pkill --signal KILL --exact \"$(echo $name | cut -c1-15)\" || true
-    kubectl --kubeconfig=/etc/kubernetes/admin.conf --namespace=kube-system delete lease $name --ignore-not-found
 done";
+const DROP_LEASES: &str = "kubectl --kubeconfig=/etc/kubernetes/admin.conf --namespace=kube-system \
+    delete lease kube-controller-manager kube-scheduler --ignore-not-found";
 
-/// The template of a shape, whether it is there or not.
+/// The template of a shape, whether it is there or not. Defects of the cluster come after it.
 pub(crate) fn place(spec: &Spec, release: Release, parts: &Parts) -> PathBuf {
-    let shape = (&spec.hosts, spec.login, spec.segments, spec.bastion, &spec.defects);
-    let kubeadm = config::kubeadm(release, Ipv4Addr::UNSPECIFIED.into());
+    // Somebody else on the segment leaves no trace in the hosts.
+    let defects: Vec<_> = spec.defects.iter().filter(|order| order.defect != Defect::PoolNeighbour).collect();
+    let control_planes = spec.control_plane_hosts();
+    let shape = (&spec.hosts, control_planes, spec.login, spec.segments, spec.bastion, defects);
+    let addresses = vec![Ipv4Addr::UNSPECIFIED.into(); control_planes.len()];
+    let kubeadm = config::kubeadm(release, &addresses);
     let network = [config::conflist(""), config::masquerade()].concat();
-    let recipe = [format!("{shape:?}{parts:?}"), kubeadm, network, STOP_LEADERS.to_owned()];
+    let stop = [STOP_LEADERS, DROP_LEASES].concat();
+    let recipe = [format!("{shape:?}{parts:?}"), kubeadm, network, stop];
     let hash = short_hash(recipe.iter().map(String::as_bytes));
     Path::new(CACHE).join(format!("kube-cluster-{}-{hash}", spec.hosts.len()))
 }
@@ -47,7 +54,8 @@ pub(super) fn take(cluster: &Cluster, place: &Path) -> Result<()> {
         fs::remove_dir_all(&partial).doing(|| format!("remove {}", partial.display()))?;
     }
     let hosts = cluster.lab.hosts();
-    hosts[0].read(STOP_LEADERS)?;
+    cluster.control_planes().iter().try_for_each(|host| host.read(STOP_LEADERS).map(drop))?;
+    hosts[0].read(DROP_LEASES)?;
     for host in &hosts {
         host.kill()?;
     }

@@ -16,8 +16,8 @@ add() {
 for tool; do
     case $tool in
         iptables | ip6tables)
-            add /usr/sbin/$tool /usr/sbin/$tool-save /usr/sbin/$tool-restore
-            paths="$paths $(echo /usr/lib/*/xtables)"
+            # Its extensions need libraries that it does not need itself.
+            add /usr/sbin/$tool /usr/sbin/$tool-save /usr/sbin/$tool-restore /usr/lib/*/xtables/*.so
             ;;
         busybox) add /bin/busybox ;;
         *) add "$(command -v "$tool")" ;;

@@ -1,17 +1,14 @@
 //! The lab's real cluster: what the tests of the cluster's side stand on.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::time::Duration;
 
-use rackwright_lab::{Cluster, Release, Spec, await_until, need_lab};
+use rackwright_lab::{Cluster, Metallb, Release, Spec, await_until, need_lab};
 
 use crate::lab::killed_when;
 use crate::traces;
 
 /// A web server on every node that says the node's name, and a Service in front of it.
 const WEB: &str = include_str!("cluster/web.yaml");
-const POOL: &str = include_str!("cluster/pool.yaml");
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn up(nodes: usize) -> Cluster {
@@ -69,45 +66,29 @@ fn a_cluster_is_real_and_leaves_nothing() {
     traces::assert_none(&rack);
 }
 
-/// The MAC addresses that answer for an address, as the operator sees it.
-fn answering(cluster: &Cluster, address: &str) -> BTreeSet<String> {
-    let mut arping = cluster.lab().op_command("arping").unwrap();
-    let output = arping.args(["-I", "eth0", "-b", "-c", "3", "-w", "5", address]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).to_lowercase();
-    text.split(['[', ']']).filter(|word| word.matches(':').count() == 5).map(str::to_owned).collect()
-}
-
 #[test]
 #[ignore = "long: builds Kubernetes"]
 fn metallb_gives_a_service_one_mac_and_an_answer() {
     need_lab!();
     let cluster = up(3);
-    let manifest = Cluster::metallb_manifest().unwrap();
-    cluster.kube(&["apply", "-f", "-"], Some(&fs::read_to_string(manifest).unwrap())).unwrap();
-    for workload in ["deployment/controller", "daemonset/speaker"] {
-        kube(&cluster, &["-n", "metallb-system", "rollout", "status", workload, "--timeout=200s"]);
-    }
-    await_until("the webhook lets the pool in", LIMIT, || {
-        cluster.kube(&["apply", "-f", "-"], Some(POOL)).map_err(|error| error.to_string())
-    })
-    .unwrap();
-    cluster.kube(&["apply", "-f", "-"], Some(WEB)).unwrap();
-    kube(&cluster, &["rollout", "status", "daemonset/web", "--timeout=120s"]);
-    kube(&cluster, &["patch", "service", "web", "--patch={\"spec\":{\"type\":\"LoadBalancer\"}}"]);
-    let ingress = "jsonpath={.status.loadBalancer.ingress[0].ip}";
-    kube(&cluster, &["wait", &format!("--for={ingress}"), "service/web", "--timeout=60s"]);
-    let address = kube(&cluster, &["get", "service", "web", "--output", ingress]);
+    cluster.install_metallb(Metallb::V0_13).unwrap();
+    cluster.give_pool().unwrap();
+    cluster.deploy_web("web", 3).unwrap();
+    assert_reached(&cluster, "web");
+}
 
+/// One node's MAC answers for the Service's address, and a node's name is served there.
+fn assert_reached(cluster: &Cluster, service: &str) {
+    let address = cluster.address_of(service).unwrap();
     let owners = await_until("somebody answers ARP", LIMIT, || {
-        Some(answering(&cluster, &address)).filter(|macs| !macs.is_empty()).ok_or("nobody".to_owned())
+        let macs = cluster.outside().answering(&address).map_err(|error| error.to_string())?;
+        if macs.is_empty() { Err("nobody".to_owned()) } else { Ok(macs) }
     });
     let owners = owners.unwrap();
     assert_eq!(owners.len(), 1, "{owners:?}");
     let nodes = cluster.lab().layout().hosts.iter().map(|(_, station)| &station.nics[0].mac);
     assert!(nodes.into_iter().any(|mac| owners.contains(mac)), "{owners:?} is no node");
-    let mut curl = cluster.lab().op_command("curl").unwrap();
-    let output = curl.args(["--silent", "--max-time", "10", &format!("http://{address}/")]).output().unwrap();
-    let answer = String::from_utf8_lossy(&output.stdout);
+    let answer = cluster.outside().get(&format!("http://{address}/")).unwrap();
     assert!(cluster.lab().hosts().iter().any(|host| host.name() == answer.trim()), "{answer}");
 }
 

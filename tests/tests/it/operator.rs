@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rackwright_agent::journal::{self, is_finished};
 use rackwright_lab::{Host, Lab, Output, agents, await_until, run};
 use rackwright_proto::event::{Event, Outcome, Record};
 
@@ -199,14 +200,14 @@ pub(crate) fn journals(host: &Host) -> BTreeMap<String, Vec<Event>> {
     let Ok(runs) = fs::read_dir(root.join("var/lib/rackwright/runs")) else { return BTreeMap::new() };
     let journal = |run: fs::DirEntry| {
         let bytes = fs::read(run.path().join("journal.jsonl")).ok()?;
-        Some((run.file_name().to_string_lossy().into_owned(), rackwright_agent::journal::parse(&bytes).0))
+        Some((run.file_name().to_string_lossy().into_owned(), journal::parse(&bytes).0))
     };
     runs.flatten().filter_map(journal).collect()
 }
 
-/// The last run of a host. Ids begin with the time, so the order of names is the order of runs.
+/// The run of a host that began last. Ids do not tell: they begin with the second, and two runs fit into one.
 pub(crate) fn last_run(host: &Host) -> Option<(String, Vec<Event>)> {
-    journals(host).pop_last()
+    journals(host).into_iter().max_by_key(|(_, events)| events.first().map(|event| event.at_ms))
 }
 
 /// How often each step said that it changed something, in all runs but those named.
@@ -222,21 +223,45 @@ pub(crate) fn changes(host: &Host, but: &[String]) -> BTreeMap<String, usize> {
     counts
 }
 
-/// Waits until the host's last run has a record of some kind.
+/// Waits until a run that is not among `known` has begun.
 #[track_caller]
-pub(crate) fn until(host: &Host, what: &str, wanted: impl Fn(&Record) -> bool) -> String {
-    let found = || match last_run(host) {
-        Some((run, events)) if events.iter().any(|e| wanted(&e.record)) => Ok(run),
-        Some((run, events)) => Err(format!("run {run}: {:?}", events.last())),
-        None => Err("no run".to_owned()),
+pub(crate) fn until_begun(by: &mut Working, host: &Host, known: &[String]) -> String {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if let Some(run) = journals(host).into_keys().find(|run| !known.contains(run)) {
+            return run;
+        }
+        by.assert_works();
+        assert!(Instant::now() < deadline, "no run came: {}", by.talk());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Waits until a run has a record of some kind; one that ended without will never have it.
+#[track_caller]
+pub(crate) fn until(host: &Host, run: &str, what: &str, wanted: impl Fn(&Record) -> bool) {
+    let found = || {
+        let events = journals(host).remove(run).unwrap_or_default();
+        let last = events.last().map(|event| &event.record);
+        match last {
+            _ if events.iter().any(|event| wanted(&event.record)) => Ok(Ok(())),
+            Some(Record::Finished { .. }) => Ok(Err(format!("{events:?}"))),
+            _ => Err(format!("run {run}: {last:?}")),
+        }
     };
-    await_until(&format!("the run {what}"), LIMIT, found).unwrap()
+    let ended = await_until(&format!("run {run} {what}"), LIMIT, found).unwrap();
+    ended.unwrap_or_else(|events| panic!("run {run} ended before it {what}: {events}"));
 }
 
 /// Waits until the host's last run has ended.
 #[track_caller]
 pub(crate) fn until_finished(host: &Host) -> String {
-    until(host, "is finished", |record| matches!(record, Record::Finished { .. }))
+    let found = || match last_run(host) {
+        Some((run, events)) if is_finished(&events) => Ok(run),
+        Some((run, events)) => Err(format!("run {run}: {:?}", events.last())),
+        None => Err("no run".to_owned()),
+    };
+    await_until("the run is finished", LIMIT, found).unwrap()
 }
 
 /// A run that is stopped in its middle, by SIGSTOP to its process.
@@ -279,9 +304,10 @@ impl Held {
 
     #[track_caller]
     fn assert_unfinished(&self, host: &Host) {
-        let events = &journals(host)[&self.run];
-        let finished = events.iter().any(|e| matches!(e.record, Record::Finished { .. }));
-        assert!(!finished, "the run ended before it could be stopped: give it more to do");
+        assert!(
+            !is_finished(&journals(host)[&self.run]),
+            "the run ended before it could be stopped: give it more to do"
+        );
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -179,6 +179,11 @@ fn neighbours_untold() -> Vec<Finding> {
 fn mtus() -> Vec<Finding> {
     let mut networks = [network(1), network(2), network(3)];
     networks[1].links[0].mtu = 9000;
+    // A second subnet on the same links is no second trouble.
+    for (node, network) in (1..).zip(&mut networks) {
+        let net = format!("2001:db8::{node}/64").parse().unwrap();
+        network.links[0].addresses.push(Address { net, dynamic: false, secondary: false });
+    }
     judge_facts(&scene(&networks, Vec::new()))
 }
 

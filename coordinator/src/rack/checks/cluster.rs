@@ -24,6 +24,7 @@ pub(super) fn check(rack: &Rack, found: &mut Found<'_>) {
     if let Some(metallb) = &kubernetes.metallb {
         complete(&metallb.version, "kubernetes.metallb.version", found);
         balancer_version(rack, metallb, found);
+        manifest(metallb, found);
         pools(metallb, found);
         advertisements(rack, metallb, found);
     }
@@ -136,6 +137,14 @@ fn balancer_version(rack: &Rack, metallb: &Metallb, found: &mut Found<'_>) {
         );
         let help = "remove kubeadm's label node.kubernetes.io/exclude-from-external-load-balancers from a node, or add a worker";
         found.warning(path, message, help);
+    }
+}
+
+fn manifest(metallb: &Metallb, found: &mut Found<'_>) {
+    let Some(manifest) = &metallb.manifest else { return };
+    if manifest.path.is_some() && manifest.url.is_some() {
+        let path = "kubernetes.metallb.manifest.url";
+        found.error(path, "a manifest comes from one place: `path` or `url`", "remove one of the two");
     }
 }
 

@@ -16,4 +16,12 @@ pub(super) fn check(rack: &Rack, found: &mut Found<'_>) {
             "write 5s to 1h: long enough to connect anew, short enough to wait for when a node is cut off",
         );
     }
+    let rollout = rack.limits().rollout;
+    if !(5.0..=3600.0).contains(&rollout.duration().as_secs_f64()) {
+        found.error(
+            "limits.rollout",
+            format!("{rollout} is no time to wait for a pod in"),
+            "write 5s to 1h: long enough for a pod to start, short enough to wait for when one never does",
+        );
+    }
 }

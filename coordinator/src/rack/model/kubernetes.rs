@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rack::format::{MapOf, Of};
 use crate::rack::words::{
-    Cidr, Label, LabelKey, LabelValue, LocalPath, ObjectName, Sha256, Upstream, Version,
+    Cidr, HttpsUrl, Label, LabelKey, LabelValue, LocalPath, ObjectName, Sha256, Upstream, Version,
 };
 
 /// The cluster on the nodes.
@@ -19,6 +19,8 @@ pub struct Kubernetes {
     /// The version of Kubernetes; asked of the cluster when left out.
     #[schemars(with = "Option<Of<Version>>")]
     pub version: Option<Version>,
+    /// A kubeconfig on this machine to reach the cluster by; through the control planes' SSH when left out.
+    pub kubeconfig: Option<OwnKubeconfig>,
     /// kube-proxy; left alone when left out.
     pub proxy: Option<Proxy>,
     /// CoreDNS; left alone when left out.
@@ -29,6 +31,18 @@ pub struct Kubernetes {
     pub istio: Option<Istio>,
     /// Services of type LoadBalancer to prove reachable from outside.
     pub services: Vec<ServiceName>,
+}
+
+/// A kubeconfig of the operator's own.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OwnKubeconfig {
+    /// Where it lies.
+    #[schemars(with = "Of<LocalPath>")]
+    pub path: LocalPath,
+    /// The context in it; its current one when left out.
+    #[serde(default)]
+    pub context: Option<String>,
 }
 
 /// kube-proxy.
@@ -47,6 +61,19 @@ pub struct Proxy {
     #[serde(default, rename = "excludeCIDRs")]
     #[schemars(with = "Vec<Of<Cidr>>")]
     pub exclude_cidrs: Vec<Cidr>,
+    /// What `rackwright migrate-proxy` may do to a node while it changes the mode there.
+    #[serde(default)]
+    pub migrate: Migrate,
+}
+
+/// What a change of kube-proxy's mode may do to each node in turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Migrate {
+    /// Whether its pods may be evicted first, within their disruption budgets.
+    pub drain: bool,
+    /// Whether it may be rebooted, which clears all that the former mode left in the kernel; needs `drain`.
+    pub reboot: bool,
 }
 
 /// kube-proxy's modes on Linux.
@@ -123,9 +150,9 @@ pub struct Metallb {
     /// The version to install, with all three numbers.
     #[schemars(with = "Of<Version>")]
     pub version: Version,
-    /// The manifest from a local file instead of the publisher.
+    /// Where its manifest comes from; from the publisher when left out, for versions whose checksum is known.
     #[serde(default)]
-    pub manifest: Option<Artifact>,
+    pub manifest: Option<ManifestSource>,
     /// The namespace that it lives in.
     #[serde(default = "metallb_system")]
     #[schemars(with = "Of<Label>")]
@@ -140,6 +167,23 @@ pub struct Metallb {
 
 fn metallb_system() -> Label {
     "metallb-system".parse().expect("a valid name")
+}
+
+/// Where a manifest comes from: a file, an address, or without both the publisher. Checked before it is used.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ManifestSource {
+    /// A local file; no network is needed.
+    #[serde(default)]
+    #[schemars(with = "Option<Of<LocalPath>>")]
+    pub path: Option<LocalPath>,
+    /// Another address than the publisher's.
+    #[serde(default)]
+    #[schemars(with = "Option<Of<HttpsUrl>>")]
+    pub url: Option<HttpsUrl>,
+    /// Its SHA-256.
+    #[schemars(with = "Of<Sha256>")]
+    pub sha256: Sha256,
 }
 
 /// A file from elsewhere, checked before it is used.

@@ -124,10 +124,13 @@ pub struct Limits {
     /// How long a node keeps a change that could cut it off, unless a new connection confirms it: 5s to 1h.
     #[schemars(with = "Of<Period>")]
     pub confirm: Period,
+    /// How long the cluster's steps wait for another pod to become ready, or for a webhook to answer: 5s to 1h.
+    #[schemars(with = "Of<Period>")]
+    pub rollout: Period,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { parallel: 64, confirm: Period::seconds(60) }
+        Self { parallel: 64, confirm: Period::seconds(60), rollout: Period::seconds(120) }
     }
 }

@@ -173,6 +173,19 @@ word!(
 );
 
 word!(
+    /// An address on the web, by https only.
+    HttpsUrl,
+    "an https address",
+    "write https://HOST/PATH, without user or password",
+    |text| {
+        let rest = text.strip_prefix("https://").filter(|_| text.len() <= 2048);
+        let host = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
+        let plain = text.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+        !host.is_empty() && !host.contains('@') && plain && text.parse::<http::Uri>().is_ok()
+    }
+);
+
+word!(
     /// A user or group of a host: a name or a numeric id.
     UserName,
     "a user name or numeric id",

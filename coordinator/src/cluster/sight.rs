@@ -1,0 +1,58 @@
+//! All that is known of a cluster at one time: what its API tells, and what its nodes tell of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use rackwright_proto::traces::ClusterTraces;
+
+use super::facts::ClusterFacts;
+use crate::balancer::Manifest;
+use crate::corefile::Corefile;
+use crate::proof::proxy::{Doors, Told};
+
+/// What is known of a cluster.
+#[derive(Debug, Default)]
+pub struct Sight {
+    /// What its API tells.
+    pub facts: ClusterFacts,
+    /// What kube-proxy told of itself, node by node.
+    pub told: BTreeMap<String, Told>,
+    /// What the cluster left on each host.
+    pub traces: BTreeMap<String, ClusterTraces>,
+    /// MetalLB's manifest, where the rack wants MetalLB.
+    pub manifest: Option<Manifest>,
+}
+
+impl ClusterFacts {
+    /// The addresses that Services have from a balancer.
+    pub fn served(&self) -> BTreeSet<IpAddr> {
+        let status = self.services.iter().filter_map(|s| s.status.as_ref()?.load_balancer.as_ref());
+        let ingress = status.flat_map(|balancer| balancer.ingress.iter().flatten());
+        ingress.filter_map(|one| one.ip.as_ref()?.parse().ok()).collect()
+    }
+}
+
+/// Where kube-proxy answers on the nodes of this cluster.
+pub fn doors(facts: &ClusterFacts) -> Doors {
+    let text = facts.proxy.config.as_ref().and_then(|c| c.data.as_ref()?.get("config.conf"));
+    let value = |key: &str| {
+        // The lines of the top level: no other key of the configuration ends so.
+        let line =
+            text.and_then(|text| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')));
+        line.map(|value| value.trim().trim_matches(['"', '\'']).to_owned()).unwrap_or_default()
+    };
+    Doors::of(&value("metricsBindAddress"), &value("healthzBindAddress"))
+}
+
+/// The domain of the cluster's names: the first zone of the Corefile's `kubernetes` plugin, `cluster.local` where that
+/// cannot be told.
+pub fn domain(facts: &ClusterFacts) -> String {
+    let text = facts.dns.config.as_ref().and_then(|c| c.data.as_ref()?.get("Corefile"));
+    let corefile = text.and_then(|text| Corefile::parse(text).ok());
+    let zone = corefile.and_then(|corefile| {
+        let mut plugins = corefile.servers.iter().flat_map(|server| &server.plugins);
+        let zone = plugins.find(|p| p.name.text == "kubernetes")?.args.first()?.text.clone();
+        Some(zone.trim_end_matches('.').to_owned())
+    });
+    zone.filter(|zone| !zone.is_empty() && !zone.ends_with(".arpa")).unwrap_or_else(|| "cluster.local".into())
+}

@@ -1,0 +1,57 @@
+//! From the rack and what is known of a cluster: the steps that the rack leads to, what stands against them
+//! ([`gates`]), and whether what is there really works ([`live`]). Pure.
+
+mod balancer;
+mod dns;
+pub mod proxy;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use rackwright_proto::finding::Finding;
+use rackwright_proto::name::NodeName;
+
+use super::plan::WantedStep;
+use super::sight::Sight;
+use crate::rack::Rack;
+use crate::survey::Surveyed;
+
+/// What all families look at.
+#[derive(Clone, Copy)]
+pub(super) struct Scene<'a> {
+    pub(super) rack: &'a Rack,
+    pub(super) hosts: &'a [Surveyed],
+    pub(super) sight: &'a Sight,
+}
+
+/// The steps, in the order in which they run.
+pub fn steps(rack: &Rack, hosts: &[Surveyed], sight: &Sight) -> Vec<WantedStep> {
+    let scene = Scene { rack, hosts, sight };
+    let mut steps = proxy::steps(scene);
+    steps.extend(dns::steps(scene));
+    steps.extend(balancer::steps(scene));
+    steps
+}
+
+/// What stands against what is wanted, and what bites in what is there.
+pub fn gates(rack: &Rack, hosts: &[Surveyed], sight: &Sight) -> Vec<Finding> {
+    let scene = Scene { rack, hosts, sight };
+    let mut found = proxy::gates(scene);
+    found.extend(dns::gates(scene));
+    found.extend(balancer::gates(scene));
+    found
+}
+
+/// Whether nodes live what they were told.
+pub fn live(rack: &Rack, hosts: &[Surveyed], sight: &Sight) -> Vec<Finding> {
+    proxy::live(Scene { rack, hosts, sight })
+}
+
+/// A node's name, where it is one that we take.
+fn node_name(metadata: &ObjectMeta) -> Option<NodeName> {
+    metadata.name.as_ref()?.parse().ok()
+}
+
+fn labels(metadata: &ObjectMeta) -> BTreeMap<String, String> {
+    metadata.labels.clone().unwrap_or_default()
+}

@@ -1,0 +1,221 @@
+//! kube-proxy: its mode where its settings live, and its pods anew when they changed.
+
+use k8s_openapi::api::core::v1::Node;
+use rackwright_proto::cluster::workload::Stamp;
+use rackwright_proto::cluster::{ClusterStep, Family, TextStep, WorkloadKind, WorkloadStep};
+use rackwright_proto::finding::Finding;
+use rackwright_proto::kernel::{KernelSeen, ModuleSeen};
+use rackwright_proto::name::NodeName;
+use rackwright_proto::step::Seen;
+use rackwright_proto::traces::{self, ClusterTraces};
+
+use super::{Scene, WantedStep, node_name};
+use crate::cluster::{digest, look};
+use crate::findings::Check;
+use crate::proxy::config::{self, Current, Wanted};
+use crate::proxy::home::{self, Home};
+use crate::proxy::prove::{self, Live, Told, Traces};
+use crate::proxy::{gates, word};
+use crate::rack::model::kubernetes::Proxy;
+
+/// The entry of its ConfigMap.
+const ENTRY: &str = "config.conf";
+const WHY: &str = "kubernetes.proxy";
+
+/// Where kube-proxy's settings live in this cluster.
+pub fn home(facts: &crate::cluster::facts::ClusterFacts) -> Home {
+    let versions = facts
+        .nodes
+        .iter()
+        .filter_map(|n| Some(n.status.as_ref()?.node_info.as_ref()?.kubelet_version.clone()));
+    let sets = facts.daemon_sets.iter().map(|set| {
+        let containers = set.spec.iter().flat_map(|s| s.template.spec.iter().flat_map(|p| &p.containers));
+        let words = containers.flat_map(|c| c.command.iter().chain(&c.args).flatten().cloned());
+        home::DaemonSet {
+            namespace: set.metadata.namespace.clone().unwrap_or_default(),
+            name: set.metadata.name.clone().unwrap_or_default(),
+            args: words.collect(),
+        }
+    });
+    home::recognise(&home::Seen {
+        kubelet_versions: versions.collect(),
+        daemon_sets: sets.collect(),
+        config_conf: look::text(facts.proxy.config.as_ref(), ENTRY).text.is_some(),
+        cilium_config: facts.cilium.as_ref().and_then(|c| c.data.clone()),
+        calico_bpf: false,
+    })
+}
+
+fn wanted(scene: Scene<'_>) -> Option<&Proxy> {
+    scene.rack.kubernetes()?.proxy.as_ref()
+}
+
+fn text(scene: Scene<'_>) -> Option<String> {
+    look::text(scene.sight.facts.proxy.config.as_ref(), ENTRY).text
+}
+
+pub(super) fn steps(scene: Scene<'_>) -> Vec<WantedStep> {
+    let (Some(proxy), Home::Kubeadm, Some(now)) = (wanted(scene), home(&scene.sight.facts), text(scene))
+    else {
+        return Vec::new();
+    };
+    // What cannot be set is told by the gates.
+    let Ok(want) = config::set(&now, &Wanted::from(proxy)) else { return Vec::new() };
+    let (namespace, name) = ("kube-system".to_owned(), "kube-proxy".to_owned());
+    let stamp = digest::stamp(&want);
+    let changes = want != now;
+    let text = TextStep { family: Family::Proxy, namespace, name, entry: ENTRY.into(), want };
+    let mut steps = vec![WantedStep { step: ClusterStep::Text(text), why: WHY.into() }];
+    if changes || is_stamped(scene) || !runs(scene, proxy) {
+        steps.push(WantedStep { step: restart(stamp), why: WHY.into() });
+    }
+    steps
+}
+
+fn restart(stamp: String) -> ClusterStep {
+    ClusterStep::Workload(WorkloadStep {
+        family: Family::Proxy,
+        kind: WorkloadKind::DaemonSet,
+        namespace: "kube-system".into(),
+        name: "kube-proxy".into(),
+        stamp: Stamp::Is(stamp),
+    })
+}
+
+fn is_stamped(scene: Scene<'_>) -> bool {
+    look::daemon_set(scene.sight.facts.proxy.daemon_set.as_ref()).stamp.is_some()
+}
+
+/// Whether all nodes that told say that they run so. Nodes that told nothing are no reason to restart all.
+fn runs(scene: Scene<'_>, proxy: &Proxy) -> bool {
+    let told = scene.sight.told.values().filter_map(|told| told.mode.as_ref().ok());
+    let mode = word(proxy.mode);
+    let strict = |traces: &ClusterTraces| {
+        let value = |key| traces.sysctls.get(key).map(String::as_str);
+        value("net.ipv4.conf.all.arp_ignore") == Some("1")
+            && value("net.ipv4.conf.all.arp_announce") == Some("2")
+    };
+    let needs_strict = mode == "ipvs" && proxy.strict_arp;
+    { told }.all(|told| told == mode) && (!needs_strict || scene.sight.traces.values().all(strict))
+}
+
+pub(super) fn gates(scene: Scene<'_>) -> Vec<Finding> {
+    let facts = &scene.sight.facts;
+    let proxy = wanted(scene);
+    let want = proxy.map(Wanted::from);
+    let home = home(facts);
+    let mut found = vec![home.finding(want.as_ref())];
+    let Some(now) = text(scene) else { return found };
+    let current = match config::read(&now) {
+        Ok(current) => current,
+        Err(error) => {
+            found.push(unreadable(&error.to_string()));
+            return found;
+        }
+    };
+    if let Some(want) = &want
+        && let Err(error) = config::set(&now, want)
+    {
+        found.push(unreadable(&error.to_string()));
+    }
+    found.extend(of_versions(scene, proxy, &current));
+    found
+}
+
+fn unreadable(error: &str) -> Finding {
+    let expected = "a KubeProxyConfiguration that can be edited safely";
+    Check::new("proxy-config-invalid", &[], ENTRY, "ConfigMap kube-system/kube-proxy", expected)
+        .error(error, "mend it with `kubectl -n kube-system edit configmap kube-proxy`")
+}
+
+fn of_versions(scene: Scene<'_>, proxy: Option<&Proxy>, current: &Current) -> Vec<Finding> {
+    let Ok(control_plane) = scene.sight.facts.version.parse() else { return Vec::new() };
+    let nodes: Vec<gates::Node> = scene.sight.facts.nodes.iter().filter_map(|n| node(scene, n)).collect();
+    gates::findings(&gates::Scene {
+        wanted: proxy.map(|p| p.mode),
+        current,
+        control_plane: &control_plane,
+        nodes: &nodes,
+    })
+}
+
+fn node(scene: Scene<'_>, node: &Node) -> Option<gates::Node> {
+    let name = node_name(&node.metadata)?;
+    let info = node.status.as_ref()?.node_info.as_ref()?;
+    let host = scene.hosts.iter().find(|s| s.session.node == name);
+    let addresses = host.into_iter().flat_map(|h| &h.facts.network.links).flat_map(|l| &l.addresses);
+    Some(gates::Node {
+        proxy: image_version(scene).unwrap_or_else(|| info.kubelet_version.clone()).parse().ok()?,
+        kernel: info.kernel_version.clone(),
+        ipvs: host.and_then(|h| has_ipvs(h)),
+        networks: addresses.map(|a| a.net).collect(),
+        name,
+    })
+}
+
+/// The tag of kube-proxy's image: `v1.37.2`.
+fn image_version(scene: Scene<'_>) -> Option<String> {
+    let spec = scene.sight.facts.proxy.daemon_set.as_ref()?.spec.as_ref()?.template.spec.as_ref()?;
+    let image = spec.containers.first()?.image.as_ref()?;
+    let tag = image.split('@').next()?.rsplit(':').next()?;
+    tag.starts_with('v').then(|| tag.to_owned())
+}
+
+/// Whether a host's kernel has IP_VS, from what it has and what it told of the module.
+fn has_ipvs(host: &crate::survey::Surveyed) -> Option<bool> {
+    match host.facts.seen.get("kernel/module/ip_vs")? {
+        Seen::Kernel(KernelSeen::Module(seen)) => {
+            Some(matches!(seen, ModuleSeen::Loaded { .. } | ModuleSeen::BuiltIn | ModuleSeen::Loadable))
+        }
+        _ => None,
+    }
+}
+
+/// Whether every node runs what is configured, by its own word and by its kernel.
+pub(super) fn live(scene: Scene<'_>) -> Vec<Finding> {
+    if home(&scene.sight.facts) != Home::Kubeadm {
+        return Vec::new();
+    }
+    let told = match (wanted(scene), text(scene).and_then(|text| config::read(&text).ok())) {
+        (Some(proxy), _) => Told { mode: proxy.mode, strict_arp: proxy.strict_arp },
+        (None, Some(current)) => Told { mode: configured(&current), strict_arp: current.strict_arp },
+        (None, None) => return Vec::new(),
+    };
+    let nodes = scene.sight.told.iter().filter_map(|(node, said)| {
+        let node: NodeName = node.parse().ok()?;
+        // A host that is no node of the cluster has no kube-proxy.
+        scene.sight.facts.nodes.iter().find(|n| n.metadata.name.as_deref() == Some(node.as_str()))?;
+        let traces = scene.sight.traces.get(node.as_str())?;
+        Some(of_node(node, said.mode.clone(), traces))
+    });
+    prove::findings(told, &nodes.collect::<Vec<_>>())
+}
+
+fn configured(current: &Current) -> crate::rack::model::kubernetes::ProxyMode {
+    use crate::rack::model::kubernetes::ProxyMode;
+    match current.mode.as_str() {
+        "ipvs" => ProxyMode::Ipvs,
+        "nftables" => ProxyMode::Nftables,
+        _ => ProxyMode::Iptables,
+    }
+}
+
+fn of_node(node: NodeName, mode: Result<String, String>, traces: &ClusterTraces) -> Live {
+    let number = |key: &str| traces.sysctls.get(key).and_then(|value| value.parse().ok());
+    let table = |family: &traces::Family| match family {
+        traces::Family::Ip => "ip kube-proxy".to_owned(),
+        traces::Family::Ip6 => "ip6 kube-proxy".to_owned(),
+    };
+    Live {
+        node,
+        mode,
+        arp_ignore: number("net.ipv4.conf.all.arp_ignore"),
+        arp_announce: number("net.ipv4.conf.all.arp_announce"),
+        traces: Traces {
+            ipvs_addresses: traces.ipvs_link.as_ref().map(Vec::len),
+            ipvs_servers: traces.ipvs_services.unwrap_or(0) as usize,
+            nft_tables: traces.nftables.iter().map(table).collect(),
+            chains: traces.chains.iter().map(|c| c.name.clone()).collect(),
+        },
+    }
+}

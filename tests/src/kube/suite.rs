@@ -1,0 +1,32 @@
+//! What the tests need of clusters, made before they start: a build inside of a test would be its time-out.
+
+use super::{Cluster, Metallb, Release, build};
+use crate::error::Result;
+use crate::spec::Spec;
+
+/// Why tests of clusters cannot run here, if so.
+///
+/// # Panics
+/// As [`crate::skip::reason`] does.
+pub fn lack() -> Option<String> {
+    let lack = crate::skip::reason();
+    lack.or_else(|| build::lack(Release::V1_37.kubernetes()).map(|error| error.to_string()))
+}
+
+/// Builds all that clusters of the tests are made of, and a template of each shape that several tests use; says
+/// how far it is. `all` adds the other versions.
+pub fn prepare(all: bool) -> Result<()> {
+    shapes(all).into_iter().try_for_each(Cluster::prepare)
+}
+
+fn shapes(all: bool) -> Vec<Spec> {
+    let shape = |count: usize| Spec::test(count).kube(Release::V1_37);
+    let mut shapes = vec![shape(2), shape(3), shape(3).control_planes(2)];
+    if all {
+        shapes.push(shape(4).control_planes(3));
+        shapes.push(shape(3).metallb(Metallb::V0_16));
+        shapes.push(Spec::test(3).kube(Release::V1_30));
+        shapes.push(Spec::test(3).kube(Release::V1_30).metallb(Metallb::V0_16));
+    }
+    shapes
+}
