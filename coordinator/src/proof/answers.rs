@@ -86,7 +86,7 @@ impl<'a> Answers<'a> {
         let macs = self.macs();
         let (mac, 1) = (*macs.keys().next()?, macs.len()) else { return None };
         let nics = self.nics.of(mac, self.case.address);
-        let [nic] = nics.as_slice() else { return None };
+        let ([nic], false) = (nics.as_slice(), self.is_foreign(mac)) else { return None };
         Some(Owner { node: nic.node.to_owned(), link: nic.link.name.clone(), mac })
     }
 
@@ -115,9 +115,7 @@ impl<'a> Answers<'a> {
         let mut findings = self.failures();
         if macs.is_empty() {
             findings.extend(self.nobody(silent));
-            return findings;
-        }
-        if macs.keys().any(|mac| self.is_foreign(*mac)) {
+        } else if macs.keys().any(|mac| self.is_foreign(*mac)) {
             findings.push(self.foreigner(&macs));
         } else if self.rounds().iter().any(|round| round.macs.len() > 1) || self.is_shared(&macs) {
             findings.push(self.twice(&macs));
@@ -167,35 +165,35 @@ impl<'a> Answers<'a> {
     }
 
     fn nobody(&self, silent: &[Why]) -> Vec<Finding> {
-        let ip = self.case.address;
         let [first, again] = self.rounds().map(Round::listeners);
         let listeners: BTreeSet<_> = first.union(&again).copied().collect();
+        let asked = format!("nobody answers for {} (asked from {})", self.case.address, list(&listeners));
         if listeners.is_empty() {
-            return Vec::from_iter(self.nobody_asked());
+            Vec::from_iter(self.nobody_asked())
+        } else if !silent.is_empty() {
+            let subject = self.case.service.to_string();
+            let told =
+                silent.iter().map(|why| why.finding(&subject, &asked).expected("an answer of one node"));
+            told.collect()
+        } else if listeners.len() == 1 && listeners.iter().all(|node| self.may_announce(node)) {
+            vec![self.only_itself(&asked)]
+        } else {
+            vec![self.unannounced(asked)]
         }
-        let asked = format!("nobody answers for {ip} (asked from {})", list(&listeners));
-        let announces = |node: &&str| self.case.announcers.iter().any(|said| said.node == **node);
-        let could = |node: &&str| {
-            self.case.nodes.contains(*node) && (self.case.announcers.is_empty() || announces(node))
-        };
-        if silent.is_empty() && listeners.len() == 1 && listeners.iter().all(could) {
-            return vec![self.only_itself(&asked)];
-        }
-        let expected = "an answer of one node";
-        if silent.is_empty() {
-            let said = if self.said().is_empty() { String::new() } else { format!("; {}", self.said()) };
-            return vec![
-                error(names::SERVICE_UNANNOUNCED, &self.case.service)
-                    .observed(format!("{asked}{said}"))
-                    .expected(expected)
-                    .fix("look at the logs of MetalLB's speakers; where they say that they announce it, look for a filter of ARP between the hosts: port security or the anti-spoofing of a hypervisor"),
-            ]
-            .into_iter()
-            .map(|finding| finding.checked(self.checked()))
-            .collect();
-        }
-        let why = silent.iter().map(|why| why.finding(&self.case.service.to_string(), &asked));
-        why.map(|finding| finding.checked(self.checked()).expected(expected)).collect()
+    }
+
+    /// Whether it may be this node that answers, and does not hear itself.
+    fn may_announce(&self, node: &str) -> bool {
+        let said = &self.case.announcers;
+        self.case.nodes.contains(node) && (said.is_empty() || said.iter().any(|said| said.node == node))
+    }
+
+    fn unannounced(&self, asked: String) -> Finding {
+        let said = Some(self.said()).filter(|said| !said.is_empty());
+        error(names::SERVICE_UNANNOUNCED, &self.case.service)
+            .observed([asked].into_iter().chain(said).collect::<Vec<_>>().join("; "))
+            .expected("an answer of one node")
+            .fix("look at the logs of MetalLB's speakers; where they say that they announce it, look for a filter of ARP between the hosts: port security or the anti-spoofing of a hypervisor")
     }
 
     /// That no host has a link on the segment; where hosts failed to ask, that is told already.
@@ -203,7 +201,6 @@ impl<'a> Answers<'a> {
         let ip = self.case.address;
         self.first.failed.is_empty().then(|| {
             warning(names::SERVICE_NOT_ASKED, &self.case.service)
-                .checked(self.checked())
                 .observed(format!("no host that was heard from has a link in the subnet of {ip}"))
                 .expected("a host on the segment that can ask")
                 .fix("take a pool whose addresses lie in a subnet of the nodes, or put a host of that segment into the rack")
@@ -212,7 +209,6 @@ impl<'a> Answers<'a> {
 
     fn only_itself(&self, asked: &str) -> Finding {
         warning(names::SERVICE_NOT_ASKED, &self.case.service)
-            .checked(self.checked())
             .observed(format!("{asked}; a node does not hear itself"))
             .expected("another host on the segment that can ask")
             .fix("put a second host of that segment into the rack")
@@ -233,7 +229,6 @@ impl<'a> Answers<'a> {
 
     fn not_asked(&self, why: &str) -> Finding {
         warning(names::SERVICE_NOT_ASKED, &self.case.service)
-            .checked(self.checked())
             .observed(why)
             .expected("every host of the segment asks, twice")
             .fix("mend that and try again")
@@ -267,18 +262,7 @@ impl<'a> Answers<'a> {
     fn twice(&self, macs: &Macs) -> Finding {
         let nodes: BTreeSet<_> = macs.keys().flat_map(|mac| self.nics.nodes(*mac)).collect();
         let causes = self.causes(macs);
-        let fix = if self.is_shared(macs) {
-            format!("give each of {} a MAC address of its own", list(&nodes))
-        } else if !causes.is_empty() {
-            cause::fixes(&causes)
-        } else if nodes.len() == 1 {
-            "name one interface under `interfaces` of the L2Advertisement, or set arp_ignore to 1 where the node itself has the address".into()
-        } else {
-            format!(
-                "MetalLB's speakers do not see each other, so each thinks itself alone: let {} reach each other on port 7946, TCP and UDP",
-                list(&nodes)
-            )
-        };
+        let fix = self.remedy(macs, &nodes, &causes);
         let said = Some(self.said()).filter(|said| !said.is_empty());
         let seen = [self.told(macs)].into_iter().chain(cause::seen(&causes)).chain(said);
         error(names::SERVICE_ANSWERED_TWICE, &self.case.service)
@@ -286,6 +270,21 @@ impl<'a> Answers<'a> {
             .observed(seen.collect::<Vec<_>>().join("; "))
             .expected("one MAC address: with two, clients reach now one node, now the other")
             .fix(fix)
+    }
+
+    fn remedy(&self, macs: &Macs, nodes: &BTreeSet<&str>, causes: &[Cause]) -> String {
+        if self.is_shared(macs) {
+            format!("give each of {} a MAC address of its own", list(nodes))
+        } else if !causes.is_empty() {
+            cause::fixes(causes)
+        } else if nodes.len() == 1 {
+            "name one interface under `interfaces` of the L2Advertisement, or set arp_ignore to 1 where the node itself has the address".into()
+        } else {
+            format!(
+                "MetalLB's speakers do not see each other, so each thinks itself alone: let {} reach each other on port 7946, TCP and UDP",
+                list(nodes)
+            )
+        }
     }
 
     fn wrong_node(&self) -> Option<Finding> {

@@ -148,63 +148,49 @@ fn checked(case: &Case) -> String {
 /// What the cluster's objects say of the likely reason, and what to do. `some`: for other hosts it is open;
 /// `let_in`: so does loadBalancerSourceRanges.
 fn likely(case: &Case, owner: &Owner, shut: &Shut, some: bool, let_in: bool) -> (String, String) {
-    let node = &owner.node;
-    let (ready, here) = (case.endpoints.values().sum::<usize>(), case.endpoints.get(node).copied());
-    let endpoints = endpoints(case);
-    if ready == 0 {
-        return (
-            endpoints,
-            format!(
-                "see why nothing that {} selects is ready: `kubectl -n {} get endpointslices -l kubernetes.io/service-name={}`",
-                case.service, case.service.namespace, case.service.name
-            ),
-        );
-    }
-    if case.local && here.unwrap_or_default() == 0 {
-        return (
-            format!("externalTrafficPolicy is Local and {node} has none of the {endpoints}"),
-            format!("run a pod of {} on {node}, or set externalTrafficPolicy to Cluster", case.service),
-        );
-    }
-    if !let_in && *shut == Shut::Silent {
-        return (
-            format!("loadBalancerSourceRanges lets in {} only; {endpoints}", list(&case.sources)),
+    let (node, service, endpoints) = (&owner.node, &case.service, endpoints(case));
+    let (namespace, name) = (&service.namespace, &service.name);
+    let (evidence, fix) = if case.endpoints.is_empty() {
+        let ask = format!("kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name}");
+        (None, format!("see why nothing that {service} selects is ready: `{ask}`"))
+    } else if case.local && !case.endpoints.contains_key(node) {
+        let evidence = format!("externalTrafficPolicy is Local and {node} has no ready endpoint");
+        (Some(evidence), format!("run a pod of {service} on {node}, or set externalTrafficPolicy to Cluster"))
+    } else if !let_in && *shut == Shut::Silent {
+        let evidence = format!("loadBalancerSourceRanges lets in {} only", list(&case.sources));
+        (
+            Some(evidence),
             "add the hosts' subnet to loadBalancerSourceRanges, or live with it and waive this".into(),
-        );
-    }
-    if some {
-        return (
-            format!("it is open for other hosts, so kube-proxy and the pods work; {endpoints}"),
+        )
+    } else if some {
+        let evidence = "it is open for other hosts, so kube-proxy and the pods work".to_owned();
+        (
+            Some(evidence),
             format!(
                 "look for a firewall or a filter by source between these hosts and {node}, and for rp_filter on {node}"
             ),
-        );
-    }
-    if case.proxy_not_ready.contains(node) {
-        return (
-            format!("kube-proxy on {node} is not ready; {endpoints}"),
-            format!(
-                "see what kube-proxy on {node} says: `kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide`, and its log"
-            ),
-        );
-    }
+        )
+    } else if case.proxy_not_ready.contains(node) {
+        let ask = "kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide";
+        let evidence = format!("kube-proxy on {node} is not ready");
+        (Some(evidence), format!("see what kube-proxy on {node} says: `{ask}`, and its log"))
+    } else {
+        (None, where_to_look(node, shut))
+    };
+    (evidence.into_iter().chain([endpoints]).collect::<Vec<_>>().join("; "), fix)
+}
+
+/// What to do where the cluster's objects look well.
+fn where_to_look(node: &str, shut: &Shut) -> String {
     match shut {
-        Shut::Refused => (
-            endpoints,
-            "see whether the program in the pods listens on the Service's targetPort, on all addresses"
-                .into(),
+        Shut::Refused => {
+            "see whether the program in the pods listens on the Service's targetPort, on all addresses".into()
+        }
+        Shut::Rejected(_) => format!(
+            "look for a firewall on {node} that rejects, and whether kube-proxy there has seen the endpoints (its log)"
         ),
-        Shut::Rejected(_) => (
-            endpoints,
-            format!(
-                "look for a firewall on {node} that rejects, and whether kube-proxy there has seen the endpoints (its log)"
-            ),
-        ),
-        Shut::Silent | Shut::Unasked(_) => (
-            endpoints,
-            format!(
-                "look for a firewall on {node} that drops, whether kube-proxy there has programmed the address (its log), and whether {node} reaches the pods"
-            ),
+        Shut::Silent | Shut::Unasked(_) => format!(
+            "look for a firewall on {node} that drops, whether kube-proxy there has programmed the address (its log), and whether {node} reaches the pods"
         ),
     }
 }

@@ -92,20 +92,7 @@ fn silent_pods(case: &DnsCase, rows: &[Row]) -> Vec<Finding> {
         let own = rows.iter().filter(|row| pods.contains(&row.server));
         let whys = whys(own.clone().filter_map(|row| row.udp.as_ref().err()));
         let nodes: BTreeSet<_> = own.map(|row| row.node.as_str()).collect();
-        let (seen, fix) = match audience {
-            Audience::Nobody => (
-                format!("ready, but silent to all of {}", list(nodes)),
-                "see whether the Corefile serves port 53, and whether a NetworkPolicy or a firewall on the pod's node drops DNS",
-            ),
-            Audience::OwnNode => (
-                format!("it answers its own node and no other of {}", list(nodes)),
-                "pods are not reached across nodes: see the CNI's pods, its tunnel's port in firewalls (VXLAN 8472 or 4789, UDP), the routes to the nodes' pod networks, and net.ipv4.ip_forward",
-            ),
-            Audience::Not(deaf) => (
-                format!("silent to {}, while others get an answer", list(deaf)),
-                "see the CNI's pod, the routes to the pod networks and the firewall on the nodes that get none",
-            ),
-        };
+        let (seen, fix) = silence(&audience, &list(nodes));
         error(names::DNS_POD_SILENT, SUBJECT)
             .on(&deaf)
             .checked("whether every pod of CoreDNS answers every node")
@@ -114,6 +101,24 @@ fn silent_pods(case: &DnsCase, rows: &[Row]) -> Vec<Finding> {
             .fix(fix)
     });
     told.collect()
+}
+
+/// What was seen among these nodes, and what to do.
+fn silence(audience: &Audience, nodes: &str) -> (String, &'static str) {
+    match audience {
+        Audience::Nobody => (
+            format!("ready, but silent to all of {nodes}"),
+            "see whether the Corefile serves port 53, and whether a NetworkPolicy or a firewall on the pod's node drops DNS",
+        ),
+        Audience::OwnNode => (
+            format!("each answers its own node and no other of {nodes}"),
+            "pods are not reached across nodes: see the CNI's pods, its tunnel's port in firewalls (VXLAN 8472 or 4789, UDP), the routes to the nodes' pod networks, and net.ipv4.ip_forward",
+        ),
+        Audience::Not(deaf) => (
+            format!("silent to {}, while others get an answer", list(deaf)),
+            "see the CNI's pod, the routes to the pod networks and the firewall on the nodes that get none",
+        ),
+    }
 }
 
 /// `; no answer within 5 s`, each reason once.

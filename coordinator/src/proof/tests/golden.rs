@@ -87,6 +87,13 @@ fn heard() -> Vec<(&'static str, World)> {
         ),
         ("nobody answers", everybody_hears(&[], &[])),
         (
+            "a node hears itself",
+            World::with(|world| {
+                world.networks.retain(|host, _| host == "w1");
+                world.hear_always(|_| vec![mac("w1")]);
+            }),
+        ),
+        (
             "nobody else to ask",
             World::with(|world| {
                 world.networks.retain(|host, _| host == "w1");
@@ -109,6 +116,7 @@ fn heard() -> Vec<(&'static str, World)> {
             }),
         ),
         ("a stranger answers, too", World::with(|world| world.hear_always(both))),
+        ("a host that is no node answers", everybody_hears(&["out"], &["out"])),
         (
             "only one host hears",
             World::with(|world| {
@@ -239,7 +247,15 @@ fn ports() -> Vec<(&'static str, World)> {
             service["spec"]["loadBalancerSourceRanges"] = json!(["203.0.113.0/24"])
         });
     });
+    change("port silent to one that may not come", open, &|world| {
+        world.change_service(|service| {
+            service["spec"]["loadBalancerSourceRanges"] = json!(["192.0.2.0/28"]);
+        });
+        world.networks.get_mut("out").unwrap().links[0].addresses[0].net = "192.0.2.77/24".parse().unwrap();
+        world.port = Box::new(|host, _| if host == "out" { silence() } else { open() });
+    });
     change("port silent to one", open, &|world| {
+        world.change_service(|service| service["spec"]["loadBalancerSourceRanges"] = json!(["192.0.2.0/24"]));
         world.port = Box::new(|host, _| if host == "out" { silence() } else { open() });
     });
     change("one port of three", open, &|world| {

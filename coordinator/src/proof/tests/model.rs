@@ -23,7 +23,7 @@ fn hears() -> impl Strategy<Value = Hears> {
     prop_oneof![1 => wild, 2 => one]
 }
 
-fn answers(hears: &Hears) -> Box<dyn Fn(&str) -> Vec<Mac>> {
+fn answers(hears: &Hears) -> Answers {
     let hears = hears.clone();
     Box::new(move |host| {
         let at = HOSTS.iter().position(|known| *known == host).unwrap();

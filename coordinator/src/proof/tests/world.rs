@@ -60,7 +60,8 @@ pub(super) fn ipvs(network: &mut Network, ip: &str) {
     network.links.push(Link { kind: LinkKind::Other, noarp: true, ..dummy });
 }
 
-type Answers = Box<dyn Fn(&str) -> Vec<Mac>>;
+pub(super) type Answers = Box<dyn Fn(&str) -> Vec<Mac>>;
+type Doors = Box<dyn Fn(&str, u16) -> Reached>;
 
 /// A rack, a cluster and a segment. As it is made, all is well: w1 announces `default/web`, 192.0.2.200.
 pub(super) struct World {
@@ -72,7 +73,7 @@ pub(super) struct World {
     /// Hosts that cannot ask.
     pub(super) broken: Vec<&'static str>,
     /// What a host gets at a port.
-    pub(super) port: Box<dyn Fn(&str, u16) -> Reached>,
+    pub(super) port: Doors,
     /// Whether the coordinator connects.
     pub(super) here: Option<bool>,
     pub(super) silent: Vec<Why>,
