@@ -17,6 +17,7 @@ pub mod reason;
 pub mod release;
 mod selector;
 pub mod silent;
+pub mod traps;
 mod view;
 
 use rackwright_proto::cluster::ClusterStep;

@@ -88,7 +88,7 @@ pub(super) fn merge(findings: impl IntoIterator<Item = Finding>) -> Vec<Finding>
 }
 
 /// `a, b and c`, and how many more where they are many.
-pub(super) fn list(items: impl IntoIterator<Item = impl Display>) -> String {
+pub(crate) fn list(items: impl IntoIterator<Item = impl Display>) -> String {
     let mut items: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
     if items.len() > MOST + 1 {
         let more = items.len() - MOST;
