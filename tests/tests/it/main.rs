@@ -11,6 +11,7 @@ mod defects;
 mod detach;
 mod kernel;
 mod kill;
+mod kube_client;
 mod lab;
 mod lock;
 mod memory;
