@@ -61,7 +61,7 @@ fn a_node_whose_proxy_or_pods_never_start() {
     let waiting = "--output=jsonpath={.items[*].status.containerStatuses[*].state.waiting.reason}";
     until_said(&cluster, "CrashLoopBackOff", &[&["get", "pods", system, waiting], &on_w1[..]].concat());
     let pod = kube(&cluster, &[&["get", "pods", system, "--output=name"], &on_w1[..]].concat());
-    let said = kube(&cluster, &["logs", system, "--tail=3", &pod]);
+    let said = kube(&cluster, &["logs", system, "--tail=20", &pod]);
     assert!(said.contains("Operation not permitted"), "{said}");
     cluster.heal("w1", ClusterDefect::ProxyNeverReady).unwrap();
     kube(&cluster, &[&["delete", "pod", system], &on_w1[..]].concat());
@@ -72,12 +72,12 @@ fn a_node_whose_proxy_or_pods_never_start() {
     cluster.heal("w1", ClusterDefect::ProxyStuck).unwrap();
 
     cluster.spoil("w1", ClusterDefect::FormerCni0).unwrap();
-    cluster.apply(&fs_web()).unwrap();
+    cluster.apply(&pod_on_w1()).unwrap();
     until_said(&cluster, "already has an IP address different from", &["get", "events"]);
 }
 
 /// A pod that must run on w1.
-fn fs_web() -> String {
+fn pod_on_w1() -> String {
     "{apiVersion: v1, kind: Pod, metadata: {name: here}, spec: {nodeName: w1, containers: [{name: here, \
      image: 'docker.io/library/busybox:lab', command: [sleep, infinity]}]}}"
         .to_owned()
