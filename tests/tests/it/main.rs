@@ -6,6 +6,7 @@ mod bastion;
 mod bench;
 mod check;
 mod cluster;
+mod cluster_defects;
 mod confirm;
 mod defects;
 mod detach;
