@@ -11,8 +11,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use rackwright_proto::event::{Event, Record};
+use rackwright_proto::event::{Event, Outcome, Record};
 use rackwright_proto::fault::{Fault, FaultKind};
+use rackwright_proto::kernel::KernelStep;
 use rackwright_proto::l2::{Probe, Probed};
 use rackwright_proto::name::IfName;
 use rackwright_proto::plan::{Confirm, PlannedStep};
@@ -262,9 +263,10 @@ pub async fn settle_dead(
 /// the others; those that fail are named and their receipts stay.
 async fn roll_back(journal: &mut Journal, events: &[Event], why: &str, host: &Host) -> Result<(), RunError> {
     let armed = events.iter().position(|e| matches!(e.record, Record::Armed { .. }));
+    let events = &events[armed.unwrap_or(events.len())..];
     let mut why = why.to_owned();
     let mut keys = Vec::new();
-    for event in events[armed.unwrap_or(events.len())..].iter().rev() {
+    for event in events.iter().rev() {
         let Record::Intent { step, before, .. } = &event.record else { continue };
         let undone = match step.inverse(before) {
             Some(inverse) => put_back(&inverse, host).await,
@@ -275,8 +277,26 @@ async fn roll_back(journal: &mut Journal, events: &[Event], why: &str, host: &Ho
             Err(fault) => why.push_str(&format!("; NOT undone: {fault}")),
         }
     }
+    // The kernel sets other sysctls with a switch like ip_forward, also some that were as wanted before it.
+    for step in found_as_wanted(events) {
+        if let Err(fault) = put_back(step, host).await {
+            why.push_str(&format!("; NOT set again: {fault}"));
+        }
+    }
     journal.write(Record::RolledBack { why, keys })?;
     journal.sync()
+}
+
+/// Sysctls that needed no change when they were first looked at.
+fn found_as_wanted(events: &[Event]) -> impl Iterator<Item = &HostStep> {
+    let mut known = BTreeSet::new();
+    events.iter().filter_map(move |event| match &event.record {
+        Record::Outcome { step: step @ HostStep::Kernel(KernelStep::Sysctl(_)), outcome, .. } => {
+            let first = known.insert(step.key());
+            (first && matches!(outcome, Outcome::Unchanged { .. })).then_some(step)
+        }
+        _ => None,
+    })
 }
 
 async fn put_back(step: &HostStep, host: &Host) -> Result<(), Fault> {

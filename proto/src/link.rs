@@ -135,6 +135,9 @@ pub struct LinkArp {
     pub rp_filter: u8,
     /// `net.ipv4.conf.LINK.proxy_arp`
     pub proxy_arp: u8,
+    /// `net.ipv4.conf.LINK.forwarding`, without which `proxy_arp` answers nothing.
+    #[serde(default)]
+    pub forwarding: u8,
 }
 
 /// A route of the main table.

@@ -63,7 +63,7 @@ pub enum Reach {
     /// One TCP SYN as a frame of its own, from a link to a MAC, past the host's own service tables: on a node
     /// of the cluster kube-proxy answers for a Service's address locally, so that a connection made there
     /// proves nothing of the way from outside. It is sent as the link's own address; the kernel itself resets
-    /// a connection that opens.
+    /// a connection that opens, once it has learnt by ARP where the address is.
     Knock {
         /// The link to send from.
         link: IfName,
@@ -207,6 +207,7 @@ pub enum Knocked {
         /// What it said: `port unreachable`.
         why: String,
     },
-    /// Nothing came back.
+    /// Nothing came back. A node may also have wanted to reject it: Linux sends few ICMP messages a second to
+    /// one host, and those by which it redirects a neighbour are among them.
     Silence,
 }

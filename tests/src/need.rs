@@ -98,6 +98,11 @@ pub fn install(packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Whether [`install`] has a chance.
+pub(crate) fn can_install() -> bool {
+    nix::unistd::geteuid().is_root() && on_path("apt-get")
+}
+
 fn apt(arguments: &[&str], packages: &[&str]) -> Result<()> {
     let mut apt = command("apt-get");
     apt.args(["--quiet"]).args(arguments).args(packages).env("DEBIAN_FRONTEND", "noninteractive");

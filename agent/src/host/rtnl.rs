@@ -92,6 +92,7 @@ fn arp_all(host: &Host) -> LinkArp {
         arp_announce: value("arp_announce"),
         rp_filter: value("rp_filter"),
         proxy_arp: value("proxy_arp"),
+        forwarding: value("forwarding"),
     }
 }
 
@@ -215,6 +216,7 @@ fn arp(conf: &InetDevConf) -> LinkArp {
         arp_announce: small(conf.arp_announce),
         rp_filter: small(conf.rp_filter),
         proxy_arp: small(conf.proxy_arp),
+        forwarding: small(conf.forwarding),
     }
 }
 

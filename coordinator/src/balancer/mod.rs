@@ -15,9 +15,12 @@ pub mod pending;
 pub mod placement;
 pub mod reason;
 pub mod release;
+mod request;
 mod selector;
 pub mod silent;
+pub mod traps;
 mod view;
+mod workload;
 
 use rackwright_proto::cluster::ClusterStep;
 

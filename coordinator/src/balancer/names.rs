@@ -58,6 +58,7 @@ pub const NAMES: &[(&str, &str)] = &[
     (SERVICE_REQUEST_OUTSIDE, "A Service asks for an address that lies in no pool."),
     (SERVICE_REQUEST_TAKEN, "A Service asks for an address that another has and does not share."),
     (SERVICE_REQUEST_TWICE, "A Service asks for an address both by annotation and by loadBalancerIP."),
+    (SERVICE_REQUEST_UNREADABLE, "A Service asks for something that is no address."),
     (SERVICE_SILENT, "Nobody answers for a Service's address, and nothing seen says why."),
     (SILENT_ANNOUNCER_EXCLUDED, "Every node that could announce an address is excluded by its label."),
     (SILENT_LOCAL_POLICY, "externalTrafficPolicy Local, and no node that may announce has an endpoint."),
@@ -100,6 +101,7 @@ pub(super) const SERVICE_REQUEST_IGNORED: &str = "service-request-ignored";
 pub(super) const SERVICE_REQUEST_OUTSIDE: &str = "service-request-outside";
 pub(super) const SERVICE_REQUEST_TAKEN: &str = "service-request-taken";
 pub(super) const SERVICE_REQUEST_TWICE: &str = "service-request-twice";
+pub(super) const SERVICE_REQUEST_UNREADABLE: &str = "service-request-unreadable";
 pub(super) const SERVICE_SILENT: &str = "service-silent";
 pub(super) const SILENT_ANNOUNCER_EXCLUDED: &str = "silent-announcer-excluded";
 pub(super) const SILENT_LOCAL_POLICY: &str = "silent-local-policy";

@@ -33,12 +33,16 @@ const AGAIN: Duration = Duration::from_secs(3);
 const SETTLE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Everything: kube-proxy and DNS on every node, and the Services that the rack names.
-pub async fn all(context: &Context, cluster: &Cluster, heard: &mut [Surveyed], settle: bool) -> Proof {
-    let mut proof = services(context, cluster, heard, settle).await;
+/// Everything: kube-proxy and DNS on every node, and the Services that the rack names. Where something was just
+/// `changed`, the cluster is asked anew, and what settles by itself within half a minute is waited for.
+pub async fn all(context: &Context, cluster: &Cluster, heard: &mut [Surveyed], changed: bool) -> Proof {
+    let mut proof = services(context, cluster, heard, changed).await;
     proof.findings.extend(names(context, cluster, heard).await);
     let rack = &context.loaded.rack;
-    let sight = super::cluster::looked_again(context, cluster, heard).await;
+    let sight = match changed {
+        true => super::cluster::looked_again(context, cluster, heard).await,
+        false => None,
+    };
     proof.findings.extend(judge::live(rack, heard, sight.as_ref().unwrap_or(&cluster.sight)));
     proof.findings = judge::settle(rack, proof.findings, Asked::Some);
     proof

@@ -45,9 +45,9 @@ fn item_start(item: &Item) -> usize {
 }
 
 /// Every snippet of the text, whether or not it is known yet.
-fn later(items: &[Item]) -> Vec<&str> {
-    let name = |item| match item {
-        &Item::Snippet { ref name, .. } => Some(name.text.as_str()),
+fn later<'a>(items: &'a [Item]) -> Vec<&'a str> {
+    let name = |item: &'a Item| match item {
+        Item::Snippet { name, .. } => Some(name.text.as_str()),
         _ => None,
     };
     items.iter().filter_map(name).collect()

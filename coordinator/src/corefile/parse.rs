@@ -118,8 +118,9 @@ impl Parser<'_> {
             self.at += 1;
             let text = token.text.strip_suffix(',');
             more = text.is_some();
-            let text = text.unwrap_or(&token.text).to_owned();
-            if !text.is_empty() {
+            // `""` is nothing, but a comma alone is the root zone: so CoreDNS reads it.
+            if !token.text.is_empty() {
+                let text = text.unwrap_or(&token.text).to_owned();
                 keys.push(Token { text, ..token });
             }
         }

@@ -4,7 +4,7 @@ use futures_util::future::try_join_all;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use rackwright_proto::cluster::ClusterStep;
+use rackwright_proto::cluster::{ClusterLedger, ClusterStep};
 use serde_json::Value;
 
 use super::{Api, KubeError, KubeFault, Selector};
@@ -18,7 +18,7 @@ const SYSTEM: &str = "kube-system";
 /// What is to be known beyond what is always asked.
 #[derive(Debug, Clone, Default)]
 pub struct Wishes {
-    /// The namespace of MetalLB.
+    /// The namespace of MetalLB; where it is empty, that of the receipts.
     pub balancer: String,
     /// The Services that the rack names: namespace and name.
     pub services: Vec<(String, String)>,
@@ -46,7 +46,7 @@ pub async fn gather(api: &Api, wishes: &Wishes) -> Result<ClusterFacts, KubeErro
         nodes: api.list::<Node>(&Selector::all()).await?.items,
         proxy: proxy(api, &pods, &daemon_sets).await?,
         dns: dns(api, &pods, &services).await?,
-        balancer: balancer(api, &wishes.balancer, &objects).await?,
+        balancer: balancer(api, namespace(wishes, &ledger), &objects).await?,
         endpoints: endpoints(api, &wishes.services).await?,
         events: events(api, &wishes.services).await?,
         cilium: api.get(Some(SYSTEM), "cilium-config").await?,
@@ -54,6 +54,16 @@ pub async fn gather(api: &Api, wishes: &Wishes) -> Result<ClusterFacts, KubeErro
         daemon_sets,
         ledger,
     })
+}
+
+/// Where MetalLB is: where the rack says, else where we once put it.
+fn namespace<'a>(wishes: &'a Wishes, ledger: &'a ClusterLedger) -> &'a str {
+    let ours =
+        || ledger.entries.keys().find_map(|key| key.strip_prefix("balancer/Deployment/")?.split('/').next());
+    match wishes.balancer.as_str() {
+        "" => ours().unwrap_or_default(),
+        said => said,
+    }
 }
 
 fn is_balanced(service: &Service) -> bool {

@@ -103,9 +103,10 @@ impl Run<'_> {
         let mut seen = Vec::new();
         for planned in group {
             let now = act::observe(self.api, &planned.step).await.map_err(|e| fault(&e))?;
-            if acts(planned, &now)? && planned.purpose == Purpose::Want {
-                let (step, after) = (&planned.step, digest::intended(&planned.step));
-                receipts.ledger.intend(&self.id, step, &now, after);
+            let (step, wanted) = (&planned.step, planned.purpose == Purpose::Want);
+            // What needs no undoing, such as waiting, needs no record.
+            if acts(planned, &now)? && wanted && step.inverse(&now).is_some() {
+                receipts.ledger.intend(&self.id, step, &now, digest::intended(step));
                 intended = true;
             }
             seen.push(now);

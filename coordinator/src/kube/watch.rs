@@ -1,6 +1,7 @@
 //! Waiting for the cluster: one LIST, then a WATCH, never a poll.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
@@ -143,8 +144,13 @@ impl<K: DeserializeOwned> Watch<'_, K> {
         let reply = accept(&ask, self.api.wire.send(&ask).await?)?;
         let Content::Stream(body) = reply.content else { return Ok(Ended::Cut) };
         let mut lines = Lines { body, buffer: Vec::new(), searched: 0 };
+        let mut moved = pin!(self.api.wire.moved.notified());
         loop {
-            let line = match timeout(SILENCE, lines.next()).await {
+            let line = tokio::select! {
+                line = timeout(SILENCE, lines.next()) => line,
+                () = &mut moved => return Ok(Ended::Cut),
+            };
+            let line = match line {
                 Ok(Ok(Some(line))) => line,
                 Ok(Ok(None) | Err(Cut)) => return Ok(Ended::Cut),
                 Err(_) => return Ok(Ended::Old),

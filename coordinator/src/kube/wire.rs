@@ -10,6 +10,7 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt as _;
 use kube::Client;
 use kube::client::Body;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::ask::{Ask, Repeat, retry_after};
@@ -111,6 +112,8 @@ pub(super) struct Wire {
     access: Access,
     lanes: Vec<Lane>,
     turn: AtomicUsize,
+    /// Tells watches that the door changed: theirs may hang for long before it breaks.
+    pub(super) moved: Notify,
     options: Options,
     pub(super) tally: Arc<Tally>,
 }
@@ -224,7 +227,7 @@ impl Wire {
     pub(super) fn new(access: Access, doors: Vec<Door>, options: Options) -> Self {
         let tally = Arc::new(Tally::default());
         let lanes = doors.into_iter().map(|door| Lane::new(door, &access, tally.clone())).collect();
-        Self { access, lanes, turn: AtomicUsize::new(0), options, tally }
+        Self { access, lanes, turn: AtomicUsize::new(0), moved: Notify::new(), options, tally }
     }
 
     pub(super) fn node(&self) -> &str {
@@ -303,6 +306,7 @@ impl Wire {
         if moved && next != turn {
             let (lost, next) = (self.lanes[turn].node().to_owned(), self.lanes[next].node().to_owned());
             self.say(Notice::Through { lost, why: why.to_string(), next });
+            self.moved.notify_waiters();
         }
     }
 }

@@ -34,7 +34,9 @@ pub use names::NAMES;
 pub use neighbours::{judge_neighbours, neighbour_probes};
 pub use probes::{MOST_PER_POOL, pool_probes};
 pub(crate) use range::gather;
+pub(crate) use say::list;
 pub use speaker::Speaker;
+pub(crate) use speaker::matches as link_matches;
 pub use verdict::judge_pool_probes;
 
 /// All that the layer 2 checks need to know.

@@ -82,7 +82,7 @@ fn release(version: &str) -> Option<[u32; 3]> {
 }
 
 /// The part of regular expressions that the lists use: `^` and `$` at the ends, `.*` at the end.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let (anchored, rest) = pattern.strip_prefix('^').map_or((false, pattern), |rest| (true, rest));
     if let Some(exact) = rest.strip_suffix('$') {
         return name == exact;

@@ -8,6 +8,7 @@
 
 mod decide;
 mod file;
+mod forward;
 mod kernel;
 mod memory;
 mod order;
@@ -24,6 +25,7 @@ use rackwright_proto::facts::{Basics, Facts};
 use rackwright_proto::finding::Finding;
 use rackwright_proto::name::NodeName;
 use rackwright_proto::plan::{Confirm, NodePlan, PlannedStep};
+use rackwright_proto::receipt::Entry;
 use rackwright_proto::step::{Decision, HostStep, Seen};
 
 use crate::findings;
@@ -61,10 +63,11 @@ pub fn steps(wanted: &Wanted, basics: &Basics) -> Result<Vec<Because<HostStep>>,
 /// Steps whose present state the planner needs and the facts lack: ask the agent for them before planning.
 /// With [`Wanted::default`]: all that the ledger tells, for `revert` and `status`.
 pub fn unobserved(wanted: &Wanted, facts: &Facts) -> Result<Vec<HostStep>, Conflicts> {
-    let wants = wanted_steps(wanted, facts)?.into_iter().map(|s| s.what);
-    let known = facts.ledger.entries.values().map(|e| &e.step);
-    let known = known.filter(|step| !memory::holds(wanted, step)).cloned();
+    let wants = wanted_steps(wanted, facts)?;
+    let known = facts.ledger.entries.values().filter(|e| !held(wanted, &wants, e)).map(|e| e.step.clone());
+    let known: Vec<HostStep> = known.collect();
     let mut keys = BTreeSet::new();
+    let wants = wants.into_iter().map(|s| s.what);
     Ok(wants.chain(known).filter(|s| look(facts, s).is_none() && keys.insert(s.key())).collect())
 }
 
@@ -73,15 +76,16 @@ pub fn unobserved(wanted: &Wanted, facts: &Facts) -> Result<Vec<HostStep>, Confl
 pub fn node_plan(node: &NodeName, wanted: &Wanted, facts: &Facts) -> Result<Planned, Conflicts> {
     let steps = wanted_steps(wanted, facts)?;
     let keys: BTreeSet<String> = steps.iter().map(|s| s.what.key()).collect();
-    let (wants, mut found) = decide::wants(node, steps, facts);
-    found.extend(memory::unclear(node, wanted, facts));
-    let leftover = facts
+    let leftover: Vec<&Entry> = facts
         .ledger
         .entries
         .iter()
-        .filter(|(key, entry)| !keys.contains(*key) && !memory::holds(wanted, &entry.step))
-        .map(|(_, entry)| entry);
-    let (undos, more) = undo::undo(node, leftover, facts, "no longer wanted by the rack");
+        .filter(|(key, entry)| !keys.contains(*key) && !held(wanted, &steps, entry))
+        .map(|(_, entry)| entry)
+        .collect();
+    let (wants, mut found) = decide::wants(node, steps, facts);
+    found.extend(memory::unclear(node, wanted, facts));
+    let (undos, more) = undo::undo(node, leftover.into_iter(), facts, "no longer wanted by the rack");
     found.extend(more);
     Ok(finish(node, facts, wants, undos, found))
 }
@@ -116,7 +120,13 @@ fn wanted_steps(wanted: &Wanted, facts: &Facts) -> Result<Vec<Because<HostStep>>
     steps.retain(|s| s.what.key() != modules_file);
     steps.extend(kernel.modules_file(&impossible));
     steps.extend(memory::steps(wanted, facts));
+    steps.extend(forward::steps(&steps, facts));
     Ok(steps)
+}
+
+/// Whether a ledger entry is still wanted although the facts no longer lead to it.
+fn held(wanted: &Wanted, steps: &[Because<HostStep>], entry: &Entry) -> bool {
+    memory::holds(wanted, &entry.step) || forward::holds(steps, entry)
 }
 
 /// What was seen where a step would put something. Swap is a fact of its own.

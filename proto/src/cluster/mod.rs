@@ -126,10 +126,9 @@ impl ClusterSeen {
     pub fn still(&self, now: &ClusterSeen) -> bool {
         match (self, now) {
             (Self::Text(then), Self::Text(now)) => then.text == now.text,
-            // Pods come and go by themselves: only what they were told to run matters.
-            (Self::Workload(then), Self::Workload(now)) => {
-                then.exists == now.exists && then.stamp == now.stamp
-            }
+            // Pods come and go by themselves: only what they were told to run matters. One that was not there is made by
+            // an earlier step of the same plan.
+            (Self::Workload(then), Self::Workload(now)) => !then.exists || then.stamp == now.stamp,
             (Self::Object(then), Self::Object(now)) => then.fields == now.fields,
             _ => false,
         }

@@ -6,19 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::given;
 use super::release::Component;
+use super::{given, go};
 use crate::agents::checkout;
 use crate::base::{CACHE, lock_cache, short_hash};
 use crate::error::{Doing, LabError, Result};
-use crate::run::{command, last_lines, must};
+use crate::run::{last_lines, must};
 use crate::sys;
 use crate::talk::say;
 
 /// Between two lines of progress.
 const TELL_EVERY: Duration = Duration::from_secs(20);
-/// The modules want this of Go 1.
-const GO_MINOR: u32 = 26;
 const LIST_LIMIT: Duration = Duration::from_secs(120);
 /// Cgo would tie the programs to a C library. The checkout's version control has nothing to do with them.
 const FLAGS: &[&str] = &["-mod=readonly", "-trimpath", "-buildvcs=false"];
@@ -109,12 +107,8 @@ fn take_given(component: &Component, bin: &Path) -> Result<Option<Vec<String>>> 
 fn keep_files(component: &Component, source: &Path, into: &Path) -> Result<()> {
     fs::create_dir_all(into).doing(|| format!("create {}", into.display()))?;
     for (module, path) in component.files {
-        let (go, toolchain) = find_go()?;
-        let mut list = command(go);
-        list.env("GOTOOLCHAIN", toolchain)
-            .env("GOFLAGS", "")
-            .args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module])
-            .current_dir(source);
+        let mut list = go::ensure()?.command();
+        list.args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module]).current_dir(source);
         let from = must(list, &format!("find the source of {module}"), LIST_LIMIT)?;
         let from = Path::new(from.text()).join(path);
         let name = from.file_name().unwrap_or_default();
@@ -153,13 +147,9 @@ fn follow(name: &str, pipe: impl std::io::Read) -> String {
     said
 }
 
-/// `go build -v`, out of everybody's way: it would take all of a small machine for minutes.
 fn go(component: &Component) -> Result<Command> {
-    let (program, toolchain) = find_go()?;
-    let mut go = command("nice");
-    go.args(["-n", "19", "ionice", "-c", "3"]).arg(program).args(["build", "-v"]).args(FLAGS);
-    go.arg(format!("-ldflags={}", linker_flags(component)));
-    go.env("CGO_ENABLED", "0").env("GOTOOLCHAIN", toolchain).env("GOFLAGS", "");
+    let mut go = go::ensure()?.humble_command();
+    go.args(["build", "-v"]).args(FLAGS).arg(format!("-ldflags={}", linker_flags(component)));
     Ok(go)
 }
 
@@ -171,42 +161,5 @@ fn linker_flags(component: &Component) -> String {
 /// Why a component is neither in the cache nor can be built here, if so.
 pub(super) fn lack(component: &Component) -> Option<LabError> {
     let built = place(component).is_ok_and(|(_, place)| place.is_dir());
-    if built { None } else { find_go().err() }
-}
-
-/// Go, and what to tell it of toolchains: one that is old but not too old gets the right one by itself, from
-/// where it gets modules.
-fn find_go() -> Result<(PathBuf, &'static str)> {
-    let hint =
-        || LabError::Refused("a cluster is built from Go modules: install Go 1.26 or newer first".to_owned());
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut places = path.split(':').chain(["/usr/local/go/bin"]).map(|dir| Path::new(dir).join("go"));
-    let go = places.find(|go| go.is_file()).ok_or_else(hint)?;
-    let mut version = command(&go);
-    version.args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local").current_dir("/");
-    let said = must(version, "ask Go for its version", LIST_LIMIT)?;
-    match minor(said.text()) {
-        Some(GO_MINOR..) => Ok((go, "local")),
-        Some(21..) => Ok((go, "auto")),
-        _ => Err(hint()),
-    }
-}
-
-/// `go1.26.8` is 26.
-fn minor(version: &str) -> Option<u32> {
-    version.strip_prefix("go1.")?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_of_go_are_read() {
-        for (said, read) in
-            [("go1.26.8", Some(26)), ("go1.27rc1", Some(27)), ("go1.9", Some(9)), ("devel", None)]
-        {
-            assert_eq!(minor(said), read, "{said}");
-        }
-    }
+    if built { None } else { go::lack() }
 }

@@ -4,6 +4,7 @@ mod build;
 mod config;
 mod defect;
 mod given;
+mod go;
 mod image;
 mod join;
 mod parts;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rackwright_lab::{Cluster, Metallb, Release, Spec, await_until, need_lab};
+use rackwright_lab::{Cluster, Metallb, Release, Spec, await_until, need_cluster};
 
 use crate::lab::killed_when;
 use crate::traces;
@@ -34,9 +34,8 @@ fn assert_all_answer(cluster: &Cluster, from: &str) {
 }
 
 #[test]
-#[ignore = "long: builds Kubernetes"]
 fn a_cluster_is_real_and_leaves_nothing() {
-    need_lab!();
+    need_cluster!();
     let cluster = up(2);
     let rack = cluster.lab().spec().name.clone();
     let ready = "--output=jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}";
@@ -67,14 +66,64 @@ fn a_cluster_is_real_and_leaves_nothing() {
 }
 
 #[test]
-#[ignore = "long: builds Kubernetes"]
 fn metallb_gives_a_service_one_mac_and_an_answer() {
-    need_lab!();
-    let cluster = up(3);
-    cluster.install_metallb(Metallb::V0_13).unwrap();
+    need_cluster!();
+    serves(Release::V1_37, Metallb::V0_13);
+}
+
+#[test]
+#[ignore = "long: builds MetalLB 0.16.1"]
+fn the_newer_metallb_serves_too() {
+    need_cluster!();
+    serves(Release::V1_37, Metallb::V0_16);
+}
+
+#[test]
+#[ignore = "long: builds Kubernetes 1.30.14"]
+fn kubernetes_1_30_serves_with_both() {
+    need_cluster!();
+    for metallb in [Metallb::V0_13, Metallb::V0_16] {
+        serves(Release::V1_30, metallb);
+    }
+}
+
+fn serves(release: Release, metallb: Metallb) {
+    let cluster = Cluster::up(Spec::test(3).kube(release).metallb(metallb)).unwrap();
+    let version = kube(&cluster, &["version"]);
+    assert!(version.contains(&format!("Server Version: v{}", release.version())), "{version}");
+    cluster.install_metallb(metallb).unwrap();
     cluster.give_pool().unwrap();
     cluster.deploy_web("web", 3).unwrap();
     assert_reached(&cluster, "web");
+}
+
+#[test]
+fn the_other_api_server_answers_when_one_ends() {
+    need_cluster!();
+    let cluster = Cluster::up(Spec::test(3).kube(Release::V1_37).control_planes(2)).unwrap();
+    for (ended, other) in [("cp1", "cp2"), ("cp2", "cp1")] {
+        cluster.stop_api_server(ended).unwrap();
+        kube(&cluster, &["get", "nodes"]);
+        // At its own address too: its certificate has all of them.
+        let server = format!("--server=https://{}:6443", cluster.lab().host(other).address());
+        kube(&cluster, &[&server, "create", "configmap", &format!("while-{ended}-was-away")]);
+        cluster.start_api_server(ended).unwrap();
+    }
+    assert_eq!(kube(&cluster, &["get", "configmaps", "--output=name"]).matches("-was-away").count(), 2);
+}
+
+#[test]
+#[ignore = "long: four nodes"]
+fn two_control_planes_go_on_when_the_third_dies() {
+    need_cluster!();
+    let cluster = Cluster::up(Spec::test(4).kube(Release::V1_37).control_planes(3)).unwrap();
+    cluster.lab().host("cp1").kill().unwrap();
+    await_until("etcd has a leader again", LIMIT, || {
+        cluster.kube(&["create", "configmap", "later"], None).map_err(|error| error.to_string())
+    })
+    .unwrap();
+    cluster.lab().host("cp1").boot().unwrap();
+    kube(&cluster, &["wait", "--for=condition=Ready", "node/cp1", "--timeout=120s"]);
 }
 
 /// One node's MAC answers for the Service's address, and a node's name is served there.
@@ -93,9 +142,8 @@ fn assert_reached(cluster: &Cluster, service: &str) {
 }
 
 #[test]
-#[ignore = "long: builds Kubernetes"]
 fn a_lab_killed_while_the_control_plane_starts_leaves_nothing() {
-    need_lab!();
+    need_cluster!();
     let manifest = "hosts/cp1/upper/etc/kubernetes/manifests/kube-scheduler.yaml";
     killed_when(&["cluster", "up", "--nodes", "1"], "the control plane starts", |rack| {
         rack.dir().join(manifest).exists()

@@ -44,9 +44,12 @@ fn everything_is_as_before_byte_by_byte() {
         host.read("sysctl -w net.ipv4.conf.all.arp_announce=1").unwrap();
         // A hardened host: the kernel itself sets this one back when forwarding is switched off.
         host.read("sysctl -w net.ipv4.conf.all.accept_redirects=0").unwrap();
+        // One link forwards, the host as such does not: switching that on and off switches every link off.
+        host.read("sysctl -w net.ipv4.conf.eth0.forwarding=1").unwrap();
     }
     let before = rack.states();
     rack.apply();
+    assert!(rack.apply().stdout.contains("2 unchanged"));
     assert_eq!(rack.host("w1").read("grep -c '^[^#]*swap' /etc/fstab || true").unwrap(), "0");
     rack.ends(0, &["revert", "--yes"]);
     for (before, after) in before.iter().zip(rack.states()) {

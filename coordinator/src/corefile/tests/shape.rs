@@ -98,6 +98,7 @@ fn what_coredns_refuses_is_refused_with_its_place() {
         ".:53 {\n}\n. {\n}\n",
         "example.org Example.org:53 {\n}\n",
         ".:53, {\n}\n",
+        ".:53 , example.org {\n}\n",
         ".: {\n}\n",
         ".:65536 {\n}\n",
         "a..b {\n}\n",

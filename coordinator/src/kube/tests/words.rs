@@ -137,3 +137,18 @@ fn an_answer_that_is_no_status_is_taken_by_its_first_words() {
     let fault = Status::of(&[0xff; 1000]).fault(502, &ask).to_string();
     assert!(fault.starts_with("the API server says 502"), "{fault}");
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_answer_makes_it_stumble(
+        bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200),
+        words in "(User \"|\" cannot |resource \"|failed calling webhook \"|admission webhook \"|unknown field \"|é|,|: | ){0,12}",
+        code in 300u16..600,
+    ) {
+        let resource = Resource::known("v1", "Pod").unwrap();
+        let ask = Ask::object("get", Method::GET, &resource, None, "a");
+        let _ = Status::of(&bytes).fault(code, &ask).to_string();
+        let status = json!({"message": words, "details": {"causes": [{"message": words}]}});
+        let _ = Status::of(status.to_string().as_bytes()).fault(code, &ask).to_string();
+    }
+}

@@ -199,8 +199,12 @@ fn flux() -> Vec<Finding> {
 }
 
 fn cases() -> Vec<(&'static str, Vec<Finding>)> {
-    let arp =
-        |arp_ignore, arp_announce, rp_filter| LinkArp { arp_ignore, arp_announce, rp_filter, proxy_arp: 0 };
+    let arp = |arp_ignore, arp_announce, rp_filter| LinkArp {
+        arp_ignore,
+        arp_announce,
+        rp_filter,
+        ..LinkArp::default()
+    };
     let mut cases = vec![
         ("all well", facts(|_| ())),
         ("down", facts(|n| n.links[0].up = false)),

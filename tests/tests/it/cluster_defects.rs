@@ -1,0 +1,120 @@
+//! What can be ordered to be wrong with a cluster is really wrong, as kubectl, arping and the hosts tell it.
+
+use std::time::Duration;
+
+use rackwright_lab::{Cluster, ClusterDefect, Metallb, Release, Spec, await_until, need_cluster};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn up(nodes: usize) -> Cluster {
+    Cluster::up(Spec::test(nodes).kube(Release::V1_37)).unwrap()
+}
+
+fn kube(cluster: &Cluster, arguments: &[&str]) -> String {
+    cluster.kube(arguments, None).unwrap().text().to_owned()
+}
+
+/// Waits until kubectl says something.
+fn until_said(cluster: &Cluster, what: &str, arguments: &[&str]) {
+    await_until(&format!("kubectl says `{what}`"), LIMIT, || {
+        let said = cluster.kube(arguments, None).map_err(|error| error.to_string())?.stdout;
+        if said.contains(what) { Ok(()) } else { Err(said) }
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_name_server_without_upstream_or_in_a_loop() {
+    need_cluster!();
+    let cluster =
+        Cluster::up(Spec::test(2).kube(Release::V1_37).cluster_defect("cp1", ClusterDefect::DnsNoUpstream))
+            .unwrap();
+    let ask =
+        |name: &str| cluster.lab().host("w1").sh(&format!("busybox nslookup -type=a {name} 10.96.0.10"));
+    await_until("names of the cluster are answered", LIMIT, || {
+        let answer = ask("kubernetes.default.svc.cluster.local").map_err(|error| error.to_string())?;
+        if answer.stdout.contains("10.96.0.1") { Ok(()) } else { Err(answer.stdout) }
+    })
+    .unwrap();
+    let answer = ask("operator.lab.test").unwrap();
+    assert!(!answer.stdout.contains("192.0.2.1\n"), "{}", answer.stdout);
+
+    cluster.spoil("cp1", ClusterDefect::DnsLoop).unwrap();
+    let restarts = "--output=jsonpath={.items[*].status.containerStatuses[*].lastState.terminated.reason}";
+    let pods = ["--namespace=kube-system", "--selector=k8s-app=kube-dns"];
+    until_said(&cluster, "Error", &[&["get", "pods"], &pods[..], &[restarts]].concat());
+    let logs = ["logs", "--previous", "--tail=5"];
+    let names = kube(&cluster, &[&["get", "pods", "--output=name"], &pods[..]].concat());
+    let said =
+        names.lines().filter_map(|pod| cluster.kube(&[&logs[..], &[pod, pods[0]]].concat(), None).ok());
+    let said: String = said.map(|output| output.stdout).collect();
+    assert!(said.contains("Loop ("), "{said}");
+}
+
+#[test]
+fn a_node_whose_proxy_or_pods_never_start() {
+    need_cluster!();
+    let cluster = up(2);
+    let system = "--namespace=kube-system";
+    let on_w1 = ["--selector=k8s-app=kube-proxy", "--field-selector=spec.nodeName=w1"];
+    cluster.spoil("w1", ClusterDefect::ProxyNeverReady).unwrap();
+    let waiting = "--output=jsonpath={.items[*].status.containerStatuses[*].state.waiting.reason}";
+    until_said(&cluster, "CrashLoopBackOff", &[&["get", "pods", system, waiting], &on_w1[..]].concat());
+    let pod = kube(&cluster, &[&["get", "pods", system, "--output=name"], &on_w1[..]].concat());
+    let said = kube(&cluster, &["logs", system, "--tail=20", &pod]);
+    assert!(said.contains("Operation not permitted"), "{said}");
+    cluster.heal("w1", ClusterDefect::ProxyNeverReady).unwrap();
+    kube(&cluster, &[&["delete", "pod", system], &on_w1[..]].concat());
+    kube(&cluster, &["rollout", "status", system, "daemonset/kube-proxy", "--timeout=120s"]);
+
+    cluster.spoil("w1", ClusterDefect::ProxyStuck).unwrap();
+    until_said(&cluster, "/run/xtables.lock is not a file", &["get", "events", system]);
+    cluster.heal("w1", ClusterDefect::ProxyStuck).unwrap();
+
+    cluster.spoil("w1", ClusterDefect::FormerCni0).unwrap();
+    cluster.apply(&pod_on_w1()).unwrap();
+    until_said(&cluster, "already has an IP address different from", &["get", "events"]);
+}
+
+/// A pod that must run on w1.
+fn pod_on_w1() -> String {
+    "{apiVersion: v1, kind: Pod, metadata: {name: here}, spec: {nodeName: w1, containers: [{name: here, \
+     image: 'docker.io/library/busybox:lab', command: [sleep, infinity]}]}}"
+        .to_owned()
+}
+
+#[test]
+fn a_balancer_without_webhook_neighbours_or_endpoints() {
+    need_cluster!();
+    let shape = Spec::test(3).kube(Release::V1_37);
+    let shape = shape.cluster_defect("cp1", ClusterDefect::WebhookUnreachable);
+    let cluster = Cluster::up(shape.cluster_defect("cp1", ClusterDefect::SpeakersApart)).unwrap();
+    cluster.install_metallb(Metallb::V0_13).unwrap();
+    let pool = "apiVersion: metallb.io/v1beta1\nkind: IPAddressPool\n\
+                metadata: {name: second, namespace: metallb-system}\nspec: {addresses: [192.0.2.230/32]}\n";
+    let refused = cluster.apply(pool).unwrap_err().to_string();
+    let chain = format!("{refused} {:?}", cluster.apply(pool));
+    assert!(chain.contains("failed calling webhook"), "{chain}");
+    cluster.heal("cp1", ClusterDefect::WebhookUnreachable).unwrap();
+    cluster.give_pool().unwrap();
+    cluster.deploy_web("web", 2).unwrap();
+    let address = cluster.address_of("web").unwrap();
+    let answering = |count: usize| {
+        await_until(&format!("{count} answer for {address}"), LIMIT, || {
+            let macs = cluster.outside().answering(&address).map_err(|error| error.to_string())?;
+            if macs.len() == count { Ok(macs) } else { Err(format!("{macs:?}")) }
+        })
+        .unwrap()
+    };
+    answering(3);
+    cluster.heal("cp1", ClusterDefect::SpeakersApart).unwrap();
+    let owner = answering(1);
+
+    cluster.lab().plug_in("printer", address.parse().unwrap()).unwrap();
+    assert!(answering(2).is_superset(&owner));
+    cluster.lab().unplug_device("printer").unwrap();
+    answering(1);
+
+    cluster.deploy_web("web", 0).unwrap();
+    answering(0);
+}
