@@ -82,7 +82,9 @@ pub enum FetchError {
         source: DownloadError,
     },
     /// Not what was expected; nothing of it was kept.
-    #[error("MetalLB's manifest from {from} has the SHA-256 {found}, but {expected} was expected; it was not used")]
+    #[error(
+        "MetalLB's manifest from {from} has the SHA-256 {found}, but {expected} was expected; it was not used"
+    )]
     Checksum {
         /// The file or address.
         from: String,
@@ -100,7 +102,9 @@ pub enum FetchError {
         source: ManifestError,
     },
     /// It is of another version.
-    #[error("MetalLB's manifest from {from} is of version {found}, but the rack says {wanted}; change one of the two")]
+    #[error(
+        "MetalLB's manifest from {from} is of version {found}, but the rack says {wanted}; change one of the two"
+    )]
     Version {
         /// The file or address.
         from: String,
@@ -161,7 +165,11 @@ async fn bytes(metallb: &Metallb, places: &Places<'_>) -> Result<(Vec<u8>, Strin
         return Ok((verified(bytes, sha256.as_str(), &from)?, from));
     }
     let version = metallb.version.to_string();
-    let publisher = || format!("https://raw.githubusercontent.com/metallb/metallb/v{version}/config/manifests/metallb-native.yaml");
+    let publisher = || {
+        format!(
+            "https://raw.githubusercontent.com/metallb/metallb/v{version}/config/manifests/metallb-native.yaml"
+        )
+    };
     let url = source.and_then(|s| s.url.as_ref()).map_or_else(publisher, ToString::to_string);
     let known = || KNOWN.iter().find(|(known, _)| *known == version).map(|(_, sha256)| *sha256);
     let sha256 = source.map(|s| s.sha256.as_str()).or_else(known);
@@ -218,10 +226,16 @@ type Https = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
 
 async fn download(url: &str) -> Result<Vec<u8>, DownloadError> {
     let connector = HttpsConnectorBuilder::new().with_native_roots().map_err(DownloadError::Authorities)?;
-    let client: Https = Client::builder(TokioExecutor::new()).build(connector.https_only().enable_http1().build());
+    let client: Https =
+        Client::builder(TokioExecutor::new()).build(connector.https_only().enable_http1().build());
     let mut response = ask(&client, url).await?;
     if response.status().is_redirection() {
-        let to = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default().to_owned();
+        let to = response
+            .headers()
+            .get(header::LOCATION)
+            .and_then(|to| to.to_str().ok())
+            .unwrap_or_default()
+            .to_owned();
         response = match to.starts_with("https://") {
             true => ask(&client, &to).await?,
             false => return Err(DownloadError::SentOn(to)),
@@ -244,7 +258,8 @@ async fn download(url: &str) -> Result<Vec<u8>, DownloadError> {
 async fn ask(client: &Https, url: &str) -> Result<Response<Incoming>, DownloadError> {
     let uri: Uri = url.parse().map_err(|_| DownloadError::SentOn(url.to_owned()))?;
     let host = uri.host().unwrap_or_default().to_owned();
-    let request = Request::get(uri).header(header::USER_AGENT, concat!("rackwright/", env!("CARGO_PKG_VERSION")));
+    let request =
+        Request::get(uri).header(header::USER_AGENT, concat!("rackwright/", env!("CARGO_PKG_VERSION")));
     let request = request.body(Empty::new()).map_err(|_| DownloadError::SentOn(url.to_owned()))?;
     client.request(request).await.map_err(|source| DownloadError::Ask(host, source))
 }

@@ -92,7 +92,9 @@ fn retain_some(item: &mut Value) {
 }
 
 fn is_empty(value: &Value) -> bool {
-    value.is_null() || value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty)
+    value.is_null()
+        || value.as_array().is_some_and(Vec::is_empty)
+        || value.as_object().is_some_and(Map::is_empty)
 }
 
 /// Names of advertisements, none twice.
@@ -104,7 +106,8 @@ struct Names {
 impl Names {
     fn of(metallb: &Metallb) -> Self {
         let all = &metallb.advertisements;
-        let mut taken: BTreeSet<String> = all.iter().filter_map(|a| a.name.as_ref()).map(ToString::to_string).collect();
+        let mut taken: BTreeSet<String> =
+            all.iter().filter_map(|a| a.name.as_ref()).map(ToString::to_string).collect();
         let mut base = |ad: &Advertisement| match &ad.name {
             Some(name) => name.to_string(),
             None if ad.pools.is_empty() => free(&mut taken, "all"),
@@ -127,7 +130,8 @@ fn free(taken: &mut BTreeSet<String>, like: &str) -> String {
     let like: String = like.chars().map(plain).take(240).collect();
     let like = like.trim_matches(['-', '.']).to_owned();
     let numbered = (2u32..).map(|n| format!("{like}-{n}"));
-    let name = std::iter::once(like.clone()).chain(numbered).find(|name| !taken.contains(name)).unwrap_or(like);
+    let name =
+        std::iter::once(like.clone()).chain(numbered).find(|name| !taken.contains(name)).unwrap_or(like);
     taken.insert(name.clone());
     name
 }
@@ -180,7 +184,8 @@ pub(super) fn lets(ad: &Advertisement, member: &Member) -> bool {
     let everywhere = ad.nodes.is_empty() && ad.node_selectors.is_empty();
     let named = || ad.nodes.iter().any(|name| Some(name.as_str()) == member.rack.as_deref());
     let label = |key: &str| Ok(member.labels.get(key).map(String::as_str));
-    let selected = || ad.node_selectors.iter().any(|s| selects(&Value::Object(plain(s)), label) == Some(true));
+    let selected =
+        || ad.node_selectors.iter().any(|s| selects(&Value::Object(plain(s)), label) == Some(true));
     everywhere || named() || selected()
 }
 
@@ -203,7 +208,8 @@ fn input(pool: &Pool, ad: &Advertisement) -> PoolInput {
         name: pool.name.to_string(),
         ranges: pool.addresses.iter().map(|r| Span { first: r.first(), last: r.last() }).collect(),
         nodes: Vec::new(),
-        interfaces: (!ad.interfaces.is_empty()).then(|| ad.interfaces.iter().map(ToString::to_string).collect()),
+        interfaces: (!ad.interfaces.is_empty())
+            .then(|| ad.interfaces.iter().map(ToString::to_string).collect()),
     }
 }
 
@@ -211,7 +217,8 @@ fn input(pool: &Pool, ad: &Advertisement) -> PoolInput {
 fn given(ad: &Advertisement, members: &[Member]) -> Value {
     let mut selectors: Vec<Value> = ad.node_selectors.iter().map(|s| Value::Object(plain(s))).collect();
     if !ad.nodes.is_empty() {
-        let hostname = |name: &str| members.iter().find(|m| m.rack.as_deref() == Some(name)).map(|m| m.hostname.clone());
+        let hostname =
+            |name: &str| members.iter().find(|m| m.rack.as_deref() == Some(name)).map(|m| m.hostname.clone());
         let named = ad.nodes.iter().map(|n| hostname(n.as_str()).unwrap_or_else(|| n.to_string()));
         selectors.insert(0, by_hostname(named));
     }
@@ -234,7 +241,13 @@ fn by_hostname(names: impl Iterator<Item = String>) -> Value {
 }
 
 /// The fields that the rack gives, and what it leaves open from what was seen.
-fn filled(ad: &Advertisement, place: &Placement, candidates: &[&Member], context: &Context, part: bool) -> Value {
+fn filled(
+    ad: &Advertisement,
+    place: &Placement,
+    candidates: &[&Member],
+    context: &Context,
+    part: bool,
+) -> Value {
     let mut spec = given(ad, &context.members);
     if part {
         spec["ipAddressPools"] = json!(place.pools);
@@ -250,3 +263,6 @@ fn filled(ad: &Advertisement, place: &Placement, candidates: &[&Member], context
     }
     spec
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,9 @@ pub struct Member {
 pub fn members(rack: &Rack, scene: &Scene, nodes: &[Node]) -> Vec<Member> {
     let in_rack = |node: &Node| {
         let name = node_name(node);
-        let by_name = rack.nodes().find(|n| n.name.as_str() == name || Some(n.name.as_str()) == node_label(node, HOSTNAME));
+        let by_name = rack
+            .nodes()
+            .find(|n| n.name.as_str() == name || Some(n.name.as_str()) == node_label(node, HOSTNAME));
         by_name.map(|n| n.name.to_string()).or_else(|| by_address(rack, scene, node))
     };
     let member = |node: &Node| Member {
@@ -94,12 +96,17 @@ fn split(scene: &Scene, carriage: &Carriage, pools: &[String], candidates: &[&Me
     };
     let trap = carriage.iter().any(|(node, own)| union.difference(own).any(|link| has(node, link)));
     if !trap {
-        return vec![Placement { pools: pools(), nodes: carriage.keys().cloned().collect(), interfaces: union }];
+        return vec![Placement {
+            pools: pools(),
+            nodes: carriage.keys().cloned().collect(),
+            interfaces: union,
+        }];
     }
     let mut groups: BTreeMap<&BTreeSet<String>, BTreeSet<String>> = BTreeMap::new();
     for (node, own) in carriage {
         groups.entry(own).or_default().insert(node.clone());
     }
-    let one = |(own, nodes): (&BTreeSet<String>, _)| Placement { pools: pools(), nodes, interfaces: own.clone() };
+    let one =
+        |(own, nodes): (&BTreeSet<String>, _)| Placement { pools: pools(), nodes, interfaces: own.clone() };
     groups.into_iter().map(one).collect()
 }

@@ -50,13 +50,17 @@ mod tests {
 
     #[test]
     fn all_of_a_selector_must_hold() {
-        let room = |operator: &str, values: &[&str]| json!({"key": "room", "operator": operator, "values": values});
+        let room =
+            |operator: &str, values: &[&str]| json!({"key": "room", "operator": operator, "values": values});
         assert_eq!(with_room(json!({})), Some(true));
         assert_eq!(with_room(json!({"matchLabels": {"room": "a"}})), Some(true));
         assert_eq!(with_room(json!({"matchLabels": {"room": "b"}})), Some(false));
         let both = json!({"matchLabels": {"room": "a"}, "matchExpressions": [room("NotIn", &["a"])]});
         assert_eq!(with_room(both), Some(false));
-        assert_eq!(with_room(json!({"matchExpressions": [room("In", &["b", "a"]), room("Exists", &[])]})), Some(true));
+        assert_eq!(
+            with_room(json!({"matchExpressions": [room("In", &["b", "a"]), room("Exists", &[])]})),
+            Some(true)
+        );
         assert_eq!(with_room(json!({"matchLabels": {"rack": "1"}})), Some(false));
     }
 

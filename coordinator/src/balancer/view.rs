@@ -98,7 +98,8 @@ impl Pool {
     pub(super) fn of(object: Value) -> Self {
         let written = strings(&object, "/spec/addresses").into_iter();
         let read: Vec<_> = written.filter_map(|text| Some((text.to_owned(), range(text)?))).collect();
-        let masked = read.iter().filter(|(_, (_, masked))| *masked).map(|(text, (range, _))| (text.clone(), *range));
+        let masked =
+            read.iter().filter(|(_, (_, masked))| *masked).map(|(text, (range, _))| (text.clone(), *range));
         Self {
             name: text(&object, "/metadata/name").to_owned(),
             masked: masked.collect(),
@@ -198,7 +199,8 @@ impl Advertisement {
     /// Whether it lets a node announce. Without selectors it lets all.
     pub(super) fn lets(&self, node: &Node) -> bool {
         let selectors = self.list("nodeSelectors");
-        selectors.is_empty() || selectors.iter().any(|s| selects(s, |key| Ok(node_label(node, key))) == Some(true))
+        selectors.is_empty()
+            || selectors.iter().any(|s| selects(s, |key| Ok(node_label(node, key))) == Some(true))
     }
 
     /// Whether it restricts nodes or interfaces.
@@ -232,7 +234,13 @@ pub(super) fn node_name(node: &Node) -> &str {
 
 /// Texts of a list inside of an object.
 pub(super) fn strings<'a>(object: &'a Value, pointer: &str) -> Vec<&'a str> {
-    object.pointer(pointer).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+    object
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 /// A range in MetalLB's grammar, and whether it holds more than is written, since MetalLB cuts host bits off.
@@ -263,7 +271,8 @@ pub(super) fn is_ours(object: &Value) -> bool {
 pub(super) fn release(facts: &BalancerFacts) -> Option<Release> {
     let deployments = facts.deployments.iter().filter_map(|d| d.spec.as_ref()?.template.spec.as_ref());
     let daemon_sets = facts.daemon_sets.iter().filter_map(|d| d.spec.as_ref()?.template.spec.as_ref());
-    let mut images = deployments.chain(daemon_sets).flat_map(|pod| &pod.containers).filter_map(|c| c.image.as_deref());
+    let mut images =
+        deployments.chain(daemon_sets).flat_map(|pod| &pod.containers).filter_map(|c| c.image.as_deref());
     images.find_map(|image| {
         let metallb = image.contains("controller") || image.contains("speaker");
         Release::parse(tag(image)?).filter(|_| metallb)
@@ -291,7 +300,8 @@ mod tests {
 
     #[test]
     fn pools_are_read_in_metallbs_grammar() {
-        let addresses = ["192.0.2.245/28", "198.51.100.1 - 198.51.100.9", "2001:db8::/120", "192.0.2.1", "x-y"];
+        let addresses =
+            ["192.0.2.245/28", "198.51.100.1 - 198.51.100.9", "2001:db8::/120", "192.0.2.1", "x-y"];
         let pool = Pool::of(json!({"metadata": {"name": "p"}, "spec": {"addresses": addresses}}));
         let shown: Vec<_> = pool.ranges.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["192.0.2.240/28", "198.51.100.1-198.51.100.9", "2001:db8::/120"]);
@@ -307,7 +317,8 @@ mod tests {
         )
         .unwrap();
         let told = |allocation: Value| {
-            Pool::of(json!({"metadata": {"name": "p"}, "spec": {"serviceAllocation": allocation}})).is_for(&service)
+            Pool::of(json!({"metadata": {"name": "p"}, "spec": {"serviceAllocation": allocation}}))
+                .is_for(&service)
         };
         assert_eq!(told(json!({"priority": 5})), Told::Yes);
         assert_eq!(told(json!({"namespaces": ["shop"]})), Told::Yes);
@@ -316,6 +327,11 @@ mod tests {
         assert_eq!(told(json!({"namespaces": ["other"], "namespaceSelectors": team})), Told::Perhaps);
         assert_eq!(told(json!({"namespaces": ["shop"], "namespaceSelectors": team})), Told::Yes);
         assert_eq!(told(json!({"serviceSelectors": [{"matchLabels": {"tier": "edge"}}]})), Told::Yes);
-        assert_eq!(told(json!({"serviceSelectors": [{"matchLabels": {"tier": "back"}}], "namespaceSelectors": team})), Told::No);
+        assert_eq!(
+            told(
+                json!({"serviceSelectors": [{"matchLabels": {"tier": "back"}}], "namespaceSelectors": team})
+            ),
+            Told::No
+        );
     }
 }

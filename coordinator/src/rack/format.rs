@@ -9,9 +9,9 @@ use rackwright_proto::range::{AddressRange, RangeError};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::words::{
-    AbsolutePath, Cidr, EnvName, FindingName, HostAddress, HostKeyPin, HttpsUrl, InterfaceChoice, Label, LabelKey,
-    LabelValue, LocalPath, Mode, ObjectName, Period, Prose, Sha256, SshConfig, SysctlValue, Text, Upstream,
-    UserName, Version, WordError,
+    AbsolutePath, Cidr, EnvName, FindingName, HostAddress, HostKeyPin, HttpsUrl, InterfaceChoice, Label,
+    LabelKey, LabelValue, LocalPath, Mode, ObjectName, Period, Prose, Sha256, SshConfig, SysctlValue, Text,
+    Upstream, UserName, Version, WordError,
 };
 
 /// What a text must be, by the name that the schema gives it.
