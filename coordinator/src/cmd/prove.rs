@@ -168,7 +168,8 @@ fn whys(facts: &crate::cluster::facts::ClusterFacts, case: &Case) -> Vec<Why> {
     };
     let service = facts.services.iter().find(is);
     let reasons = service.map(|service| silent::reasons(facts, service, case.address)).unwrap_or_default();
-    reasons.into_iter().map(why).collect()
+    // That nothing was found is no reason.
+    reasons.into_iter().map(why).filter(|why| why.name != "service-silent").collect()
 }
 
 fn why(reason: Reason) -> Why {
