@@ -17,7 +17,9 @@ pub(super) fn rack(nodes: &[&str], version: &str, lines: &str) -> Rack {
     let nodes: String = nodes
         .iter()
         .enumerate()
-        .map(|(at, name)| format!("  - {{name: {name}, address: 192.0.2.{}, roles: [control-plane, worker]}}\n", 11 + at))
+        .map(|(at, name)| {
+            format!("  - {{name: {name}, address: 192.0.2.{}, roles: [control-plane, worker]}}\n", 11 + at)
+        })
         .collect();
     let text = format!(
         "apiVersion: rackwright.dev/v1\nkind: Rack\nnodes:\n{nodes}kubernetes:\n  metallb:\n    version: {version}\n{lines}"
