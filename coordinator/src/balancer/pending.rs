@@ -240,7 +240,7 @@ impl<'a> Case<'a> {
             |pool: &&&Pool| wanted.iter().any(|four| pool.size(*four) > 0 && self.free(pool, *four) == 0);
         let served = |pool: &&&Pool| wanted.iter().any(|four| pool.size(*four) > 0);
         let may: Vec<&&Pool> = pools.iter().filter(served).collect();
-        (!may.is_empty() && may.iter().all(|pool| full(pool))).then(|| {
+        (!may.is_empty() && may.iter().all(full)).then(|| {
             let count = |pool: &&&Pool| {
                 let buggy = if avoids_buggy(pool) { ", without those that end in .0 or .255" } else { "" };
                 let size = self.size(pool);
