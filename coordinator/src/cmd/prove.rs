@@ -15,7 +15,7 @@ use super::Context;
 use super::cluster::Cluster;
 use crate::balancer::{Reason, pending, silent};
 use crate::cluster::outcome::{Proof, Proven};
-use crate::cluster::sight;
+use crate::cluster::sight::{self, Sight};
 use crate::judge::{self, Asked};
 use crate::network::NodeInput;
 use crate::proof::case::{self, Case, ServiceName, Stand};
@@ -36,21 +36,22 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// Everything: kube-proxy and DNS on every node, and the Services that the rack names. Where something was just
 /// `changed`, the cluster is asked anew, and what settles by itself within half a minute is waited for.
 pub async fn all(context: &Context, cluster: &Cluster, heard: &mut [Surveyed], changed: bool) -> Proof {
-    let mut proof = services(context, cluster, heard, changed).await;
-    proof.findings.extend(names(context, cluster, heard).await);
     let rack = &context.loaded.rack;
-    let sight = match changed {
+    let mut proof = services(context, cluster, heard, changed).await;
+    let again = match changed {
         true => super::cluster::looked_again(context, cluster, heard).await,
         false => None,
     };
-    proof.findings.extend(judge::live(rack, heard, sight.as_ref().unwrap_or(&cluster.sight)));
+    let sight = again.as_ref().unwrap_or(&cluster.sight);
+    proof.findings.extend(names(context, sight, heard).await);
+    proof.findings.extend(judge::live(rack, heard, sight));
     proof.findings = judge::settle(rack, proof.findings, Asked::Some);
     proof
 }
 
 /// Asks all hosts for DNS.
-pub async fn names(context: &Context, cluster: &Cluster, heard: &mut [Surveyed]) -> Vec<Finding> {
-    let case = dns::case(&cluster.sight.facts, &sight::domain(&cluster.sight.facts));
+pub async fn names(context: &Context, sight: &Sight, heard: &mut [Surveyed]) -> Vec<Finding> {
+    let case = dns::case(&sight.facts, &sight::domain(&sight.facts));
     let hosts: Vec<String> = heard.iter().map(|s| s.session.node.to_string()).collect();
     let asked = dns::ask(&case, &hosts);
     let reached = reach(context, heard, &asked).await;

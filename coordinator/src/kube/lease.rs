@@ -246,7 +246,8 @@ fn own_run(holder: &str, quiet: i64) -> String {
 
 /// Waits until a holder renews its hold, or gives it up, or should have renewed it; true for the first.
 async fn is_alive(api: &Api, holder: &str, quiet: i64) -> Result<bool, KubeError> {
-    let left = Duration::from_secs(u64::try_from(quiet).map_or(0, |q| DURATION.as_secs().saturating_sub(q)) + 1);
+    let left =
+        Duration::from_secs(u64::try_from(quiet).map_or(0, |q| DURATION.as_secs().saturating_sub(q)) + 1);
     let selector = Selector::namespace(NAMESPACE).named(NAME);
     let mut first = None;
     let changed = |leases: &Set<Value>| {

@@ -65,7 +65,9 @@ impl Run<'_> {
         let (operator, machine) = self.operator.split_once('@').unwrap_or((&self.operator, ""));
         let holder =
             Holder { operator: operator.to_owned(), machine: machine.to_owned(), run: self.id.to_string() };
-        let hold = Hold::take(self.api, &holder, &|text| (self.tell)(Now::Waiting(text))).await.map_err(|e| locked(&e))?;
+        let hold = Hold::take(self.api, &holder, &|text| (self.tell)(Now::Waiting(text)))
+            .await
+            .map_err(|e| locked(&e))?;
         let mut receipts = Receipts::open(self.api).await.map_err(|e| fault(&e))?;
         let worked = self.work(&hold, &mut receipts, plan, steps).await;
         let ended = self.end(hold, receipts, worked.is_ok()).await;

@@ -65,7 +65,14 @@ impl ClusterLedger {
 
     /// Records that a step is about to act on what is there `now`, and what will be there then, where that is known
     /// before. The first `undo` stays for ever.
-    pub fn intend(&mut self, run: &RunId, step: &ClusterStep, before: &ClusterSeen, now: Done, meant: Option<Done>) {
+    pub fn intend(
+        &mut self,
+        run: &RunId,
+        step: &ClusterStep,
+        before: &ClusterSeen,
+        now: Done,
+        meant: Option<Done>,
+    ) {
         let order = self.entries.values().map(|e| e.order + 1).max().unwrap_or(0);
         let undo = || step.inverse(before);
         let new = || ClusterEntry { undo: undo(), after: None, meant: None, order, run: run.clone() };

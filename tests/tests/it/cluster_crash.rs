@@ -118,7 +118,8 @@ fn killed_at_every_step_of_a_whole_plan_it_gets_to_its_end() {
     let cluster = Cluster::up(Spec::test(2).kube(Release::V1_37)).unwrap();
     let lab = cluster.lab();
     let before = state(&cluster);
-    let pools = "pools: [{name: first, addresses: [192.0.2.200-192.0.2.219]}], advertisements: [{pools: [first]}]";
+    let pools =
+        "pools: [{name: first, addresses: [192.0.2.200-192.0.2.219]}], advertisements: [{pools: [first]}]";
     write_with(&cluster, "1min", &[IPTABLES, DNS, &metallb(Metallb::V0_13, pools)]);
     for command in ["apply", "revert"] {
         let mut kills = 0;

@@ -14,7 +14,8 @@ const DNS: &str = "dns: {forward: [192.0.2.53]}";
 
 /// kube-proxy's pods: node and whether ready, in the order of nodes.
 fn proxies(cluster: &Cluster) -> String {
-    let what = "--output=jsonpath={range .items[*]}{.spec.nodeName}={.status.containerStatuses[0].ready} {end}";
+    let what =
+        "--output=jsonpath={range .items[*]}{.spec.nodeName}={.status.containerStatuses[0].ready} {end}";
     let said = system(cluster, &["get", "pods", "--selector=k8s-app=kube-proxy", what]);
     let mut pods: Vec<&str> = said.split_whitespace().collect();
     pods.sort_unstable();
@@ -54,7 +55,10 @@ fn a_node_whose_kube_proxy_never_comes_is_named_and_the_others_are_spared() {
     assert!(receipts(&cluster).contains("\"proxy/rollout\""));
 
     cluster.heal("w1", ClusterDefect::ProxyNeverReady).unwrap();
-    system(&cluster, &["delete", "pod", "--selector=k8s-app=kube-proxy", "--field-selector=spec.nodeName=w1"]);
+    system(
+        &cluster,
+        &["delete", "pod", "--selector=k8s-app=kube-proxy", "--field-selector=spec.nodeName=w1"],
+    );
     expect(lab, &["apply", "--yes"], 0);
     assert_eq!(proxies(&cluster), "cp1=true w1=true w2=true");
     says(&expect(lab, &["apply", "--yes"], 0), "unchanged");
@@ -65,7 +69,10 @@ fn a_node_whose_kube_proxy_never_comes_is_named_and_the_others_are_spared() {
     let said = outcome(&expect(lab, &["apply", "--yes"], 1));
     assert!(said.contains("w2: pod kube-proxy-") && said.contains("/run/xtables.lock"), "{said}");
     cluster.heal("w2", ClusterDefect::ProxyStuck).unwrap();
-    system(&cluster, &["delete", "pod", "--selector=k8s-app=kube-proxy", "--field-selector=spec.nodeName=w2"]);
+    system(
+        &cluster,
+        &["delete", "pod", "--selector=k8s-app=kube-proxy", "--field-selector=spec.nodeName=w2"],
+    );
     expect(lab, &["apply", "--yes"], 0);
     expect(lab, &["revert", "--yes"], 0);
     assert_eq!(state(&cluster), before);
@@ -153,7 +160,8 @@ fn own_kubeconfig(cluster: &Cluster, rules: &str) {
     );
     cluster.apply(&objects).unwrap();
     let token = kube(cluster, &["create", "token", "ops", "--namespace=default", "--duration=1h"]);
-    let authority = ["config", "view", "--raw", "--output=jsonpath={.clusters[0].cluster.certificate-authority-data}"];
+    let authority =
+        ["config", "view", "--raw", "--output=jsonpath={.clusters[0].cluster.certificate-authority-data}"];
     let authority = kube(cluster, &authority);
     let server = format!("https://{}:6443", cluster.lab().host("cp1").address());
     let text = format!(

@@ -54,11 +54,13 @@ pub(crate) fn system(cluster: &Cluster, arguments: &[&str]) -> String {
 
 /// Everything that our runs may touch, as kubectl tells it: texts byte for byte, the templates of pods, what there is.
 pub(crate) fn state(cluster: &Cluster) -> String {
-    let texts = system(cluster, &["get", "configmap", "kube-proxy", "coredns", "--output=jsonpath={.items[*].data}"]);
+    let texts =
+        system(cluster, &["get", "configmap", "kube-proxy", "coredns", "--output=jsonpath={.items[*].data}"]);
     let specs = ["get", "daemonset/kube-proxy", "deployment/coredns", "--output=jsonpath={.items[*].spec}"];
     let ours = system(cluster, &["get", "configmap,lease", "--output=name"]);
     let ours: Vec<&str> = ours.lines().filter(|name| name.contains("rackwright")).collect();
-    let kinds = "namespace,customresourcedefinition,clusterrole,clusterrolebinding,validatingwebhookconfiguration";
+    let kinds =
+        "namespace,customresourcedefinition,clusterrole,clusterrolebinding,validatingwebhookconfiguration";
     let objects = kube(cluster, &["get", kinds, "--output=name"]);
     format!("{texts}\n{}\n{ours:?}\n{objects}", system(cluster, &specs))
 }
@@ -97,7 +99,12 @@ pub(crate) fn steady(said: &str) -> String {
 
 fn steady_word(word: &str) -> String {
     let (core, tail) = word.split_at(word.trim_end_matches([',', ';', ':', ')']).len());
+    if core.starts_with("(10.244.") {
+        return format!("(ADDRESS{tail}");
+    }
     let of_pods = ["kube-proxy-", "coredns-", "web-", "speaker-", "controller-"];
-    let Some(prefix) = of_pods.iter().find(|prefix| core.starts_with(**prefix)) else { return word.to_owned() };
+    let Some(prefix) = of_pods.iter().find(|prefix| core.starts_with(**prefix)) else {
+        return word.to_owned();
+    };
     format!("{prefix}POD{tail}")
 }

@@ -102,7 +102,11 @@ impl Working {
             let ended = self.child.try_wait().unwrap().is_some();
             match self.talk().contains(text) {
                 said if said || ended => return said,
-                _ => assert!(Instant::now() < deadline, "rackwright never says `{text}`; it said:\n{}", self.talk()),
+                _ => assert!(
+                    Instant::now() < deadline,
+                    "rackwright never says `{text}`; it said:\n{}",
+                    self.talk()
+                ),
             }
             std::thread::sleep(Duration::from_millis(5));
         }
