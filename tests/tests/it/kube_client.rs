@@ -278,7 +278,7 @@ async fn receipts(api: &Api) {
 async fn leases(api: &Api) {
     let holder =
         |operator: &str| Holder { operator: operator.into(), machine: "desk".into(), run: "r1".into() };
-    let lock = Hold::take(api, &holder("ann")).await.unwrap();
+    let lock = Hold::take(api, &holder("ann"), &|_| {}).await.unwrap();
     lock.check().unwrap();
     let resource = Resource::known("coordination.k8s.io/v1", "Lease").unwrap();
     let selector = Selector::namespace(lease::NAMESPACE).named(lease::NAME);
@@ -287,7 +287,7 @@ async fn leases(api: &Api) {
         (spec["renewTime"] != spec["acquireTime"]).then_some(())
     });
     assert!(matches!(renewed.await.unwrap(), Watched::Met(())));
-    match Hold::take(api, &holder("bob")).await.unwrap_err() {
+    match Hold::take(api, &holder("bob"), &|_| {}).await.unwrap_err() {
         LeaseError::Held { holder, since, quiet } => {
             assert_eq!(holder, "ann@desk/r1");
             assert!(since.starts_with("20") && quiet <= 5, "{since} {quiet}");
@@ -295,11 +295,11 @@ async fn leases(api: &Api) {
         other => panic!("{other}"),
     }
     lock.release().await.unwrap();
-    let lock = Hold::take(api, &holder("bob")).await.unwrap();
+    let lock = Hold::take(api, &holder("bob"), &|_| {}).await.unwrap();
     // As if bob had been silent for long.
     let old = json!({"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}});
     api.patch_merge(&resource, Some(lease::NAMESPACE), lease::NAME, &old, false).await.unwrap();
-    let taken = Hold::take(api, &holder("ann")).await.unwrap();
+    let taken = Hold::take(api, &holder("ann"), &|_| {}).await.unwrap();
     match lock.release().await.unwrap_err() {
         LeaseError::Lost { why } => assert_eq!(why, "ann@desk/r1 took it over"),
         other => panic!("{other}"),
