@@ -62,17 +62,22 @@ impl<'a> Case<'a> {
         let spec = self.service.spec.as_ref();
         let kind = spec.and_then(|s| s.type_.as_deref()).unwrap_or("ClusterIP");
         if kind != "LoadBalancer" {
-            let reason = Reason::new(names::SERVICE_NOT_LOAD_BALANCER, "the Service is not of type LoadBalancer");
-            return Some(reason.seen(format!("its type is {kind}")).fix("write `type: LoadBalancer` into it"));
+            let reason =
+                Reason::new(names::SERVICE_NOT_LOAD_BALANCER, "the Service is not of type LoadBalancer");
+            return Some(
+                reason.seen(format!("its type is {kind}")).fix("write `type: LoadBalancer` into it"),
+            );
         }
         let class = spec.and_then(|s| s.load_balancer_class.as_deref());
         let ours = workload::controller_argument(&self.facts.balancer, "--lb-class");
         if class == ours {
             return None;
         }
-        let show = |class: Option<&str>| class.map_or_else(|| "none".to_owned(), |class| format!("`{class}`"));
+        let show =
+            |class: Option<&str>| class.map_or_else(|| "none".to_owned(), |class| format!("`{class}`"));
         let words = "the Service is meant for another class of load balancer than MetalLB's";
-        let evidence = format!("its loadBalancerClass is {}, MetalLB's --lb-class is {}", show(class), show(ours));
+        let evidence =
+            format!("its loadBalancerClass is {}, MetalLB's --lb-class is {}", show(class), show(ours));
         let fix = "make the Service anew with MetalLB's class (the field cannot be changed), or leave it to whom it is meant for";
         Some(Reason::new(names::SERVICE_CLASS_OTHER, words).seen(evidence).fix(fix))
     }
@@ -81,7 +86,8 @@ impl<'a> Case<'a> {
         let address = self.service.spec.as_ref().and_then(|s| s.cluster_ip.as_deref()).unwrap_or_default();
         let words = "the Service has no cluster address, and MetalLB gives none from outside to such a one";
         matches!(address, "" | "None").then(|| {
-            let reason = Reason::new(names::SERVICE_NO_CLUSTER_ADDRESS, words).seen(format!("clusterIP is `{address}`"));
+            let reason = Reason::new(names::SERVICE_NO_CLUSTER_ADDRESS, words)
+                .seen(format!("clusterIP is `{address}`"));
             reason.fix("make the Service anew without `clusterIP: None`")
         })
     }
@@ -97,7 +103,9 @@ impl<'a> Case<'a> {
             let words = "the Service asks for an address twice, which MetalLB refuses";
             let reason = Reason::new(names::SERVICE_REQUEST_TWICE, words);
             let evidence = "it has both the annotation loadBalancerIPs and spec.loadBalancerIP";
-            return Some(reason.seen(evidence).fix("remove spec.loadBalancerIP, which Kubernetes has deprecated"));
+            return Some(
+                reason.seen(evidence).fix("remove spec.loadBalancerIP, which Kubernetes has deprecated"),
+            );
         }
         let unreadable = &self.request.unreadable;
         (!unreadable.is_empty()).then(|| {
@@ -116,7 +124,8 @@ impl<'a> Case<'a> {
         let (wanted, _) = families(self.service);
         if !wanted.contains(&address.is_ipv4()) {
             let words = "the Service asks for an address of another family than its own";
-            let evidence = format!("{address} is {}; its ipFamilies are {}", family(address.is_ipv4()), named(&wanted));
+            let evidence =
+                format!("{address} is {}; its ipFamilies are {}", family(address.is_ipv4()), named(&wanted));
             let fix = "ask for an address of that family, or change `ipFamilies` of the Service";
             return Some(Reason::new(names::SERVICE_FAMILY_UNSERVED, words).seen(evidence).fix(fix));
         }
@@ -126,7 +135,8 @@ impl<'a> Case<'a> {
             return Some(reason.fix("ask for an address of a pool, or add this one to a pool"));
         };
         if let Some(asked) = self.request.pool.as_ref().filter(|asked| **asked != pool.name) {
-            let words = format!("the Service asks for {address} of pool {asked}, but it is of pool {}", pool.name);
+            let words =
+                format!("the Service asks for {address} of pool {asked}, but it is of pool {}", pool.name);
             let reason = Reason::new(names::SERVICE_REQUEST_OUTSIDE, words).seen(self.pools());
             return Some(reason.fix("take one of the two annotations away"));
         }
@@ -135,9 +145,11 @@ impl<'a> Case<'a> {
 
     fn taken(&self, address: IpAddr) -> Option<Reason> {
         let name = service_name(self.service);
-        let others = self.facts.services.iter().filter(|s| service_name(s) != name && given(s).contains(&address));
+        let others =
+            self.facts.services.iter().filter(|s| service_name(s) != name && given(s).contains(&address));
         let key = self.request.sharing.as_ref();
-        let shares = |other: &&Service| key.is_some() && Request::of(other, self.release).sharing.as_ref() == key;
+        let shares =
+            |other: &&Service| key.is_some() && Request::of(other, self.release).sharing.as_ref() == key;
         let holder = others.into_iter().find(|other| !shares(other))?;
         let words = format!("{address} is taken");
         let evidence = format!("Service {} has it, and they do not share a key", service_name(holder));
@@ -149,8 +161,13 @@ impl<'a> Case<'a> {
     fn by_pool(&self) -> Option<Reason> {
         let asked = self.request.pool.as_ref()?;
         let Some(pool) = self.view.pool(asked) else {
-            let reason = Reason::new(names::SERVICE_POOL_UNKNOWN, format!("the Service asks for pool {asked}, which does not exist"));
-            return Some(reason.seen(self.pools()).fix("correct the annotation address-pool, or make the pool"));
+            let reason = Reason::new(
+                names::SERVICE_POOL_UNKNOWN,
+                format!("the Service asks for pool {asked}, which does not exist"),
+            );
+            return Some(
+                reason.seen(self.pools()).fix("correct the annotation address-pool, or make the pool"),
+            );
         };
         self.not_for_it(pool).or_else(|| self.no_family(&[pool])).or_else(|| self.exhausted(&[pool]))
     }
@@ -158,7 +175,8 @@ impl<'a> Case<'a> {
     fn not_for_it(&self, pool: &Pool) -> Option<Reason> {
         (pool.is_for(self.service) == Told::No).then(|| {
             let words = format!("pool {} is not for this Service", pool.name);
-            let evidence = format!("its serviceAllocation is {}", pool.allocation().cloned().unwrap_or_default());
+            let evidence =
+                format!("its serviceAllocation is {}", pool.allocation().cloned().unwrap_or_default());
             let fix = "widen serviceAllocation of the pool, or label the Service so that it matches";
             Reason::new(names::SERVICE_POOL_NOT_FOR_IT, words).seen(evidence).fix(fix)
         })
@@ -196,7 +214,8 @@ impl<'a> Case<'a> {
         let release = self.release.map(|r| r.to_string()).unwrap_or_default();
         let words = format!("MetalLB {release} does not read what the Service asks for");
         let evidence = format!("{}; without it, {}", list(&self.request.ignored), otherwise.words);
-        let fix = "write the annotations with the prefix `metallb.universe.tf/`, or use MetalLB 0.14.9 or newer";
+        let fix =
+            "write the annotations with the prefix `metallb.universe.tf/`, or use MetalLB 0.14.9 or newer";
         Reason::new(names::SERVICE_REQUEST_IGNORED, words).seen(evidence).fix(fix)
     }
 
@@ -216,12 +235,21 @@ impl<'a> Case<'a> {
 
     fn exhausted(&self, pools: &[&Pool]) -> Option<Reason> {
         let (wanted, _) = families(self.service);
-        let full = |pool: &&&Pool| wanted.iter().any(|four| pool.size(*four) > 0 && self.free(pool, *four) == 0);
+        let full =
+            |pool: &&&Pool| wanted.iter().any(|four| pool.size(*four) > 0 && self.free(pool, *four) == 0);
         let served = |pool: &&&Pool| wanted.iter().any(|four| pool.size(*four) > 0);
         let may: Vec<&&Pool> = pools.iter().filter(served).collect();
         (!may.is_empty() && may.iter().all(|pool| full(&pool))).then(|| {
-            let count = |pool: &&&Pool| format!("pool {} has {} addresses, and {} are taken", pool.name, self.size(pool), self.used(pool).len());
-            let reason = Reason::new(names::SERVICE_POOL_EXHAUSTED, "all addresses that it could have are taken");
+            let count = |pool: &&&Pool| {
+                format!(
+                    "pool {} has {} addresses, and {} are taken",
+                    pool.name,
+                    self.size(pool),
+                    self.used(pool).len()
+                )
+            };
+            let reason =
+                Reason::new(names::SERVICE_POOL_EXHAUSTED, "all addresses that it could have are taken");
             let fix = "add addresses to a pool, or delete Services of type LoadBalancer that nobody needs";
             reason.seen(list(may.iter().map(count))).fix(fix)
         })
@@ -238,17 +266,24 @@ impl<'a> Case<'a> {
     /// How many addresses of a family a pool still has; `avoidBuggyIPs` is heeded where few are left.
     fn free(&self, pool: &Pool, four: bool) -> u128 {
         let used = self.used(pool);
-        let free = pool.size(four).saturating_sub(used.iter().filter(|ip| ip.is_ipv4() == four).count() as u128);
-        let buggy = pool.object.pointer("/spec/avoidBuggyIPs").and_then(serde_json::Value::as_bool).unwrap_or(false);
+        let free =
+            pool.size(four).saturating_sub(used.iter().filter(|ip| ip.is_ipv4() == four).count() as u128);
+        let buggy =
+            pool.object.pointer("/spec/avoidBuggyIPs").and_then(serde_json::Value::as_bool).unwrap_or(false);
         if !buggy || !four || free > 64 {
             return free;
         }
-        let good = |ip: &IpAddr| matches!(ip, IpAddr::V4(ip) if !matches!(ip.octets()[3], 0 | 255)) && !used.contains(ip);
+        let good = |ip: &IpAddr| {
+            matches!(ip, IpAddr::V4(ip) if !matches!(ip.octets()[3], 0 | 255)) && !used.contains(ip)
+        };
         pool.ranges.iter().flat_map(|range| range.iter(1 << 16)).filter(good).count() as u128
     }
 
     fn pools(&self) -> String {
-        format!("the pools are {}", list(self.view.pools.iter().map(|p| format!("{} ({})", p.name, list(&p.ranges)))))
+        format!(
+            "the pools are {}",
+            list(self.view.pools.iter().map(|p| format!("{} ({})", p.name, list(&p.ranges))))
+        )
     }
 }
 
@@ -259,7 +294,8 @@ fn named(families: &[bool]) -> String {
 fn no_controller(facts: &ClusterFacts) -> Option<Reason> {
     let reason = |words: &str| Reason::new(names::SERVICE_NO_CONTROLLER, words);
     let Some(controller) = workload::controller(&facts.balancer) else {
-        let missing = reason("MetalLB is not installed: there is no controller, so nobody hands out addresses");
+        let missing =
+            reason("MetalLB is not installed: there is no controller, so nobody hands out addresses");
         return Some(missing.seen("no Deployment of it in its namespace").fix("`rackwright apply`"));
     };
     let ready = controller.status.as_ref().and_then(|s| s.ready_replicas).unwrap_or(0);
@@ -267,7 +303,8 @@ fn no_controller(facts: &ClusterFacts) -> Option<Reason> {
     (ready == 0).then(|| {
         let troubles = workload::troubles(&facts.balancer, "controller");
         let evidence = format!("Deployment {name} has no ready pod; {}", list(troubles));
-        let fix = format!("see `kubectl -n NAMESPACE describe pods -l component=controller` and the log of {name}");
+        let fix =
+            format!("see `kubectl -n NAMESPACE describe pods -l component=controller` and the log of {name}");
         reason("MetalLB's controller is not ready, so nobody hands out addresses").seen(evidence).fix(fix)
     })
 }
@@ -277,7 +314,11 @@ fn invalid(facts: &ClusterFacts) -> Option<Reason> {
     let state = states.find(|s| text(s, "/status/result") == "Invalid")?;
     let words = "MetalLB finds its configuration invalid, and goes on with an earlier one";
     let fix = "mend what it names; an IPAddressPool or L2Advertisement of others may be the cause";
-    Some(Reason::new(names::BALANCER_CONFIGURATION_INVALID, words).seen(text(state, "/status/errorSummary")).fix(fix))
+    Some(
+        Reason::new(names::BALANCER_CONFIGURATION_INVALID, words)
+            .seen(text(state, "/status/errorSummary"))
+            .fix(fix),
+    )
 }
 
 /// The latest warning about a Service.
@@ -291,18 +332,38 @@ fn said(facts: &ClusterFacts, service: &Service) -> Option<String> {
     };
     let warnings = facts.events.iter().filter(of);
     let latest = warnings.max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0))?;
-    Some(format!("{}: {}", latest.reason.as_deref().unwrap_or_default(), latest.message.as_deref().unwrap_or_default()))
+    Some(format!(
+        "{}: {}",
+        latest.reason.as_deref().unwrap_or_default(),
+        latest.message.as_deref().unwrap_or_default()
+    ))
 }
 
 /// What only MetalLB itself can know, by its own words (controller/service.go, internal/allocator/allocator.go).
 fn by_event(said: Option<&str>) -> Option<Reason> {
     let said = said?;
     let table = [
-        ("sharing key", names::SERVICE_REQUEST_TAKEN, "the address is shared by Services that do not fit together"),
+        (
+            "sharing key",
+            names::SERVICE_REQUEST_TAKEN,
+            "the address is shared by Services that do not fit together",
+        ),
         ("is already in use on", names::SERVICE_REQUEST_TAKEN, "a port of the shared address is taken"),
-        ("unknown pool", names::SERVICE_POOL_UNKNOWN, "the Service asks for a pool that MetalLB does not have"),
-        ("is not allowed in config", names::SERVICE_REQUEST_OUTSIDE, "the Service asks for an address that MetalLB has in no pool"),
-        ("not compatible for ip assignment", names::SERVICE_POOL_NOT_FOR_IT, "the pool is not for this Service"),
+        (
+            "unknown pool",
+            names::SERVICE_POOL_UNKNOWN,
+            "the Service asks for a pool that MetalLB does not have",
+        ),
+        (
+            "is not allowed in config",
+            names::SERVICE_REQUEST_OUTSIDE,
+            "the Service asks for an address that MetalLB has in no pool",
+        ),
+        (
+            "not compatible for ip assignment",
+            names::SERVICE_POOL_NOT_FOR_IT,
+            "the pool is not for this Service",
+        ),
         ("IPFamily", names::SERVICE_FAMILY_UNSERVED, "no pool serves the family of the Service"),
         ("no available IPs", names::SERVICE_POOL_EXHAUSTED, "MetalLB has no address left for it"),
     ];

@@ -39,7 +39,8 @@ impl Request {
             let newer = || annotations.get(&format!("{NEW}{what}")).filter(|_| new);
             newer().or_else(|| annotations.get(&format!("{OLD}{what}"))).filter(|text| !text.is_empty())
         };
-        let by_field = service.spec.as_ref().and_then(|s| s.load_balancer_ip.clone()).filter(|ip| !ip.is_empty());
+        let by_field =
+            service.spec.as_ref().and_then(|s| s.load_balancer_ip.clone()).filter(|ip| !ip.is_empty());
         let by_annotation = read("loadBalancerIPs");
         let texts = by_annotation.map(String::as_str).or(by_field.as_deref()).into_iter();
         let texts = texts.flat_map(|texts| texts.split(',')).map(str::trim);

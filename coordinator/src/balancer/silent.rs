@@ -21,7 +21,8 @@ pub fn reasons(facts: &ClusterFacts, service: &Service, address: IpAddr) -> Vec<
     match candidates(facts, service, address) {
         Err(reason) => reasons.push(reason),
         Ok(nodes) => {
-            let told: Vec<(&Node, Option<Obstacle>)> = nodes.iter().map(|n| (*n, obstacle(facts, n))).collect();
+            let told: Vec<(&Node, Option<Obstacle>)> =
+                nodes.iter().map(|n| (*n, obstacle(facts, n))).collect();
             match told.iter().all(|(_, obstacle)| obstacle.is_some()) {
                 true => reasons.extend(obstacles(facts, &told)),
                 false => reasons.extend(local(facts, service, &told).filter(|_| reasons.is_empty())),
@@ -88,23 +89,35 @@ fn no_endpoints(facts: &ClusterFacts, service: &Service) -> Option<Reason> {
 }
 
 /// The nodes that an advertisement lets announce.
-fn candidates<'a>(facts: &'a ClusterFacts, service: &Service, address: IpAddr) -> Result<Vec<&'a Node>, Reason> {
+fn candidates<'a>(
+    facts: &'a ClusterFacts,
+    service: &Service,
+    address: IpAddr,
+) -> Result<Vec<&'a Node>, Reason> {
     let view = View::live(&facts.balancer);
     let release = view::release(&facts.balancer);
     let reason = |words: String| Reason::new(names::SILENT_NO_ADVERTISEMENT, words);
     let Some(pool) = view.pool_of(address) else {
         let gone = reason(format!("{address} is of no pool that is still there"));
-        return Err(gone.seen(list(view.pools.iter().map(|p| &p.name))).fix("put the address back into a pool"));
+        return Err(gone
+            .seen(list(view.pools.iter().map(|p| &p.name)))
+            .fix("put the address back into a pool"));
     };
     let carriers = view.carriers(pool);
-    let takes = carriers.iter().filter(|ad| ad.takes(service, release)).copied().collect::<Vec<&Advertisement>>();
+    let takes =
+        carriers.iter().filter(|ad| ad.takes(service, release)).copied().collect::<Vec<&Advertisement>>();
     if takes.is_empty() {
         let words = match carriers.is_empty() {
             true => format!("no L2Advertisement carries pool {}, which {address} is of", pool.name),
-            false => format!("no L2Advertisement of pool {} takes this Service (serviceSelectors)", pool.name),
+            false => {
+                format!("no L2Advertisement of pool {} takes this Service (serviceSelectors)", pool.name)
+            }
         };
         let there = format!("L2Advertisements: {}", list(view.advertisements.iter().map(|ad| &ad.name)));
-        let fix = format!("add `- {{pools: [{}]}}` to kubernetes.metallb.advertisements, then `rackwright apply`", pool.name);
+        let fix = format!(
+            "add `- {{pools: [{}]}}` to kubernetes.metallb.advertisements, then `rackwright apply`",
+            pool.name
+        );
         return Err(reason(words).seen(there).fix(fix));
     }
     let nodes: Vec<&Node> = facts.nodes.iter().filter(|node| takes.iter().any(|ad| ad.lets(node))).collect();
@@ -129,7 +142,8 @@ enum Obstacle {
 
 fn obstacle(facts: &ClusterFacts, node: &Node) -> Option<Obstacle> {
     let release = view::release(&facts.balancer);
-    let heeds = release.is_none_or(|r| r >= Release::EXCLUDES_NODES) && !workload::ignores_exclusion(&facts.balancer);
+    let heeds =
+        release.is_none_or(|r| r >= Release::EXCLUDES_NODES) && !workload::ignores_exclusion(&facts.balancer);
     if heeds && node_label(node, EXCLUDE).is_some() {
         return Some(Obstacle::Excluded);
     }
@@ -138,7 +152,9 @@ fn obstacle(facts: &ClusterFacts, node: &Node) -> Option<Obstacle> {
         return Some(Obstacle::NetworkUnavailable);
     }
     let name = Some(node_name(node));
-    let here = |pod: &&k8s_openapi::api::core::v1::Pod| pod.spec.as_ref().and_then(|s| s.node_name.as_deref()) == name;
+    let here = |pod: &&k8s_openapi::api::core::v1::Pod| {
+        pod.spec.as_ref().and_then(|s| s.node_name.as_deref()) == name
+    };
     let speakers = workload::pods(&facts.balancer, "speaker");
     let ready = speakers.iter().filter(|pod| here(pod)).any(|pod| workload::is_ready(pod));
     (!ready).then_some(Obstacle::Speaker)
@@ -147,13 +163,15 @@ fn obstacle(facts: &ClusterFacts, node: &Node) -> Option<Obstacle> {
 /// One reason for each kind of obstacle, with its nodes.
 fn obstacles(facts: &ClusterFacts, told: &[(&Node, Option<Obstacle>)]) -> Vec<Reason> {
     let on = |kind: Obstacle| {
-        let nodes = told.iter().filter(|(_, obstacle)| *obstacle == Some(kind)).map(|(node, _)| node_name(node));
+        let nodes =
+            told.iter().filter(|(_, obstacle)| *obstacle == Some(kind)).map(|(node, _)| node_name(node));
         nodes.collect::<Vec<_>>()
     };
     let mut reasons = Vec::new();
     let excluded = on(Obstacle::Excluded);
     if let Some(first) = excluded.first() {
-        let words = "nodes that could announce are excluded by their label, which MetalLB heeds from 0.14.0 on";
+        let words =
+            "nodes that could announce are excluded by their label, which MetalLB heeds from 0.14.0 on";
         let reason = Reason::new(names::SILENT_ANNOUNCER_EXCLUDED, words);
         let fix = format!("kubectl label node {first} {EXCLUDE}-");
         reasons.push(reason.seen(format!("{EXCLUDE} on {}", list(&excluded))).fix(fix));
@@ -170,7 +188,8 @@ fn obstacles(facts: &ClusterFacts, told: &[(&Node, Option<Obstacle>)]) -> Vec<Re
         let words = "MetalLB's speaker is not ready on nodes that could announce";
         let troubles = workload::troubles(&facts.balancer, "speaker");
         let evidence = format!("no ready speaker on {}; {}", list(mute), list(troubles));
-        let fix = "see `kubectl describe pods -l component=speaker` in MetalLB's namespace, and the speaker's log";
+        let fix =
+            "see `kubectl describe pods -l component=speaker` in MetalLB's namespace, and the speaker's log";
         reasons.push(Reason::new(names::SILENT_SPEAKER_NOT_READY, words).seen(evidence).fix(fix));
     }
     reasons
@@ -204,7 +223,8 @@ fn unknown(facts: &ClusterFacts, service: &Service, address: IpAddr) -> Reason {
     let fix = "see the speaker's log there; where speakers do not see each other (TCP and UDP 7946 between all nodes), \
                none or several announce; interfaces of the advertisement that the node lacks have the same effect";
     let elected = announcer(facts, service, address);
-    let evidence = elected.map(|node| format!("the speaker on {node} should announce it")).unwrap_or_default();
+    let evidence =
+        elected.map(|node| format!("the speaker on {node} should announce it")).unwrap_or_default();
     reason.seen(evidence).fix(fix)
 }
 

@@ -11,7 +11,9 @@ fn is(metadata: &ObjectMeta, component: &str) -> bool {
     let labels = metadata.labels.as_ref();
     let label = |key: &str| labels.and_then(|l| l.get(key)).map(String::as_str);
     let name = metadata.name.as_deref().unwrap_or_default();
-    label("component") == Some(component) || label("app.kubernetes.io/component") == Some(component) || name == component
+    label("component") == Some(component)
+        || label("app.kubernetes.io/component") == Some(component)
+        || name == component
 }
 
 /// The controller.
@@ -64,5 +66,7 @@ pub(super) fn trouble(pod: &Pod) -> String {
 /// What keeps the pods of a component from being ready, one text each.
 pub(super) fn troubles(facts: &BalancerFacts, component: &str) -> Vec<String> {
     let unready = pods(facts, component).into_iter().filter(|pod| !is_ready(pod));
-    unready.map(|pod| format!("pod {}: {}", pod.metadata.name.as_deref().unwrap_or_default(), trouble(pod))).collect()
+    unready
+        .map(|pod| format!("pod {}: {}", pod.metadata.name.as_deref().unwrap_or_default(), trouble(pod)))
+        .collect()
 }

@@ -26,10 +26,13 @@ fn not_advertised(scope: &Scope) -> Vec<Finding> {
         let checked = format!("who announces pool {}", pool.name);
         let fix = match scope.wants("IPAddressPool", &pool.name) {
             true => format!("add `- {{pools: [{}]}}` to kubernetes.metallb.advertisements", pool.name),
-            false => format!("it is a pool of {}: give it an L2Advertisement, or delete it", others(&pool.object)),
+            false => {
+                format!("it is a pool of {}: give it an L2Advertisement, or delete it", others(&pool.object))
+            }
         };
         let observed = "none: its addresses are given out, but nobody answers for them";
-        check(names::POOL_NOT_ADVERTISED, &pool.name, checked, "an L2Advertisement that carries it").warning(observed, fix)
+        check(names::POOL_NOT_ADVERTISED, &pool.name, checked, "an L2Advertisement that carries it")
+            .warning(observed, fix)
     };
     nobody.map(say).collect()
 }
@@ -37,12 +40,16 @@ fn not_advertised(scope: &Scope) -> Vec<Finding> {
 fn missing_pools(scope: &Scope) -> Vec<Finding> {
     let mut found = Vec::new();
     for ad in &scope.after.advertisements {
-        let missing: Vec<&str> = ad.pools().into_iter().filter(|name| scope.after.pool(name).is_none()).collect();
+        let missing: Vec<&str> =
+            ad.pools().into_iter().filter(|name| scope.after.pool(name).is_none()).collect();
         if missing.is_empty() {
             continue;
         }
         let checked = format!("that the pools of L2Advertisement {} exist", ad.name);
-        let fix = format!("correct the names in L2Advertisement {}, or make the pools: MetalLB ignores this silently", ad.name);
+        let fix = format!(
+            "correct the names in L2Advertisement {}, or make the pools: MetalLB ignores this silently",
+            ad.name
+        );
         found.push(
             check(names::ADVERTISEMENT_MISSING_POOL, &ad.name, checked, "pools that exist")
                 .warning(format!("there is no pool {}", list(missing)), fix),
@@ -61,8 +68,12 @@ fn overruled(scope: &Scope) -> Vec<Finding> {
         let narrow = !ours.is_empty() && ours.iter().all(|ad| ad.restricts());
         for wide in theirs.iter().filter(|ad| narrow && !ad.restricts()) {
             let checked = format!("that pool {} is announced only as the rack says", pool.name);
-            let observed = format!("L2Advertisement {} of {} announces it everywhere", wide.name, others(&wide.object));
-            let fix = format!("name other pools in L2Advertisement {}, or delete it: MetalLB takes the union of all", wide.name);
+            let observed =
+                format!("L2Advertisement {} of {} announces it everywhere", wide.name, others(&wide.object));
+            let fix = format!(
+                "name other pools in L2Advertisement {}, or delete it: MetalLB takes the union of all",
+                wide.name
+            );
             found.push(
                 check(names::ADVERTISEMENT_OVERRULED, &pool.name, checked, "no wider advertisement")
                     .warning(observed, fix),
@@ -86,11 +97,14 @@ fn no_node(scope: &Scope) -> Vec<Finding> {
         };
         let checked = format!("that somebody can announce for L2Advertisement {}", ad.name);
         let fix = match is_ours(&ad.object) || scope.wants("L2Advertisement", &ad.name) {
-            true => "correct `nodes`, `nodeSelectors` or `interfaces` of the advertisement in the rack".to_owned(),
+            true => {
+                "correct `nodes`, `nodeSelectors` or `interfaces` of the advertisement in the rack".to_owned()
+            }
             false => format!("correct L2Advertisement {} of {}", ad.name, others(&ad.object)),
         };
         found.push(
-            check(names::ADVERTISEMENT_NO_NODE, &ad.name, checked, "a node with such an interface").warning(observed, fix),
+            check(names::ADVERTISEMENT_NO_NODE, &ad.name, checked, "a node with such an interface")
+                .warning(observed, fix),
         );
     }
     found
@@ -111,7 +125,8 @@ fn without_interfaces(scope: &Scope, ad: &Advertisement, nodes: &[&Node]) -> boo
 /// kubeadm labels every control plane so; from 0.14.0 on MetalLB heeds it.
 fn nodes_excluded(scope: &Scope) -> Vec<Finding> {
     let release = scope.wanted_release();
-    let heeds = release >= Release::EXCLUDES_NODES && !scope.speaker_arguments().contains(&"--ignore-exclude-lb");
+    let heeds =
+        release >= Release::EXCLUDES_NODES && !scope.speaker_arguments().contains(&"--ignore-exclude-lb");
     let mut found = Vec::new();
     for pool in scope.after.pools.iter().filter(|pool| heeds && scope.wants("IPAddressPool", &pool.name)) {
         let carriers = scope.after.carriers(pool);

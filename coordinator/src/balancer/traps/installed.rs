@@ -45,12 +45,15 @@ fn owner(metadata: &ObjectMeta) -> Option<Owner> {
         return Some(Owner::Tool(format!("{} {}", owner.kind, owner.name)));
     }
     let managers = metadata.managed_fields.iter().flatten();
-    let told = managers.filter(|m| m.subresource.as_deref() != Some("status")).filter_map(|m| m.manager.as_deref());
+    let told =
+        managers.filter(|m| m.subresource.as_deref() != Some("status")).filter_map(|m| m.manager.as_deref());
     let told: Vec<&str> = told.filter(|m| !matches!(*m, "kube-controller-manager" | "kubelet")).collect();
     if told.contains(&FIELD_MANAGER) {
         return None;
     }
-    let tool = told.iter().find(|m| ["argocd", "flux", "kustomize-controller", "helm"].iter().any(|t| m.contains(t)));
+    let tool = told
+        .iter()
+        .find(|m| ["argocd", "flux", "kustomize-controller", "helm"].iter().any(|t| m.contains(t)));
     let hand = || Owner::Hand(told.first().map_or_else(|| "somebody".to_owned(), |m| (*m).to_owned()));
     Some(tool.map_or_else(hand, |tool| Owner::Tool((*tool).to_owned())))
 }
@@ -76,7 +79,9 @@ fn owned_by_others(scope: &Scope) -> Option<Finding> {
             (tool, fix)
         }
         Owner::Hand(hand) => {
-            let fix = format!("write `version: {version}` to take it over as it is; or waive this to install over it");
+            let fix = format!(
+                "write `version: {version}` to take it over as it is; or waive this to install over it"
+            );
             (hand, fix)
         }
     };
@@ -89,16 +94,24 @@ fn owned_by_others(scope: &Scope) -> Option<Finding> {
 fn downgrade(scope: &Scope) -> Option<Finding> {
     let live = view::release(&scope.facts.balancer).filter(|live| *live > scope.wanted_release())?;
     let expected = format!("at most {}", scope.wanted_release());
-    let fix = format!("write `version: {live}` under kubernetes.metallb; an older MetalLB forgets fields of newer objects");
+    let fix = format!(
+        "write `version: {live}` under kubernetes.metallb; an older MetalLB forgets fields of newer objects"
+    );
     Some(
-        check(names::BALANCER_DOWNGRADE, "MetalLB", "that no newer MetalLB runs than the rack wants", expected)
-            .error(format!("{live} runs"), fix),
+        check(
+            names::BALANCER_DOWNGRADE,
+            "MetalLB",
+            "that no newer MetalLB runs than the rack wants",
+            expected,
+        )
+        .error(format!("{live} runs"), fix),
     )
 }
 
 fn forgotten_kind(scope: &Scope) -> Option<Finding> {
     let live = view::release(&scope.facts.balancer)?;
-    let forgets = live < Release::WITHOUT_ADDRESS_POOL && scope.wanted_release() >= Release::WITHOUT_ADDRESS_POOL;
+    let forgets =
+        live < Release::WITHOUT_ADDRESS_POOL && scope.wanted_release() >= Release::WITHOUT_ADDRESS_POOL;
     let checked = "whether pools of the old kind AddressPool are still meant to count";
     let fix = "see `kubectl get addresspools.metallb.io -A`; write each of them as a pool of the rack, then delete it";
     forgets.then(|| {
@@ -124,7 +137,11 @@ fn another_balancer(scope: &Scope) -> Vec<Finding> {
     let cilium = scope.facts.cilium.as_ref().and_then(|map| map.data.as_ref());
     if cilium.is_some_and(|data| data.get("enable-l2-announcements").is_some_and(|on| on == "true")) {
         let fix = "set `l2announcements.enabled=false` in Cilium, or take `metallb` out of the rack";
-        found.push(("Cilium", "`enable-l2-announcements: true` in ConfigMap kube-system/cilium-config".into(), fix));
+        found.push((
+            "Cilium",
+            "`enable-l2-announcements: true` in ConfigMap kube-system/cilium-config".into(),
+            fix,
+        ));
     }
     let say = |(who, observed, fix): (&str, String, &str)| {
         let checked = "that MetalLB alone hands out and announces addresses";
@@ -162,8 +179,13 @@ fn ignored_annotations(scope: &Scope) -> Option<Finding> {
     let fix = "write the annotations with the prefix `metallb.universe.tf/`, which all versions read, or use MetalLB 0.14.9 or newer";
     ignores.then(|| {
         let checked = format!("that MetalLB {release} reads what Services ask for");
-        check(names::BALANCER_VERSION_IGNORES, "annotations", checked, "annotations that begin with metallb.universe.tf/")
-            .warning(list(asking), fix)
+        check(
+            names::BALANCER_VERSION_IGNORES,
+            "annotations",
+            checked,
+            "annotations that begin with metallb.universe.tf/",
+        )
+        .warning(list(asking), fix)
     })
 }
 
@@ -173,8 +195,13 @@ fn ignored_service_selectors(scope: &Scope) -> Vec<Finding> {
     let asking = asking.filter(|_| release < Release::SERVICE_SELECTORS);
     let say = |ad: &view::Advertisement| {
         let checked = format!("that MetalLB {release} knows all fields of L2Advertisement {}", ad.name);
-        check(names::BALANCER_VERSION_IGNORES, &ad.name, checked, "no serviceSelectors, which came with 0.16.0")
-            .warning("it has serviceSelectors", "use MetalLB 0.16.0 or newer, or remove them")
+        check(
+            names::BALANCER_VERSION_IGNORES,
+            &ad.name,
+            checked,
+            "no serviceSelectors, which came with 0.16.0",
+        )
+        .warning("it has serviceSelectors", "use MetalLB 0.16.0 or newer, or remove them")
     };
     asking.map(say).collect()
 }
@@ -185,15 +212,22 @@ fn invalid_configuration(scope: &Scope) -> Vec<Finding> {
     let invalid = states.filter(|state| text(state, "/status/result") == "Invalid");
     let say = |state: &serde_json::Value| {
         let fix = "mend what it names; until then MetalLB goes on with its last valid configuration";
-        check(names::BALANCER_CONFIGURATION_INVALID, text(state, "/metadata/name"), "what MetalLB says of its configuration", "Valid")
-            .warning(text(state, "/status/errorSummary"), fix)
+        check(
+            names::BALANCER_CONFIGURATION_INVALID,
+            text(state, "/metadata/name"),
+            "what MetalLB says of its configuration",
+            "Valid",
+        )
+        .warning(text(state, "/status/errorSummary"), fix)
     };
     invalid.map(say).collect()
 }
 
 /// The exclusion list of the manifest, where it is not the one that is known of its version.
 fn excluded_interfaces(scope: &Scope) -> Vec<Finding> {
-    let Some(map) = scope.objects("ConfigMap").find(|step| step.name == "metallb-excludel2") else { return Vec::new() };
+    let Some(map) = scope.objects("ConfigMap").find(|step| step.name == "metallb-excludel2") else {
+        return Vec::new();
+    };
     let list = map.want.as_ref().map(|object| text(object, "/data/excludel2.yaml")).unwrap_or_default();
     let list: serde_json::Value = serde_saphyr::from_str(list).unwrap_or_default();
     let patterns = strings(&list, "/announcedInterfacesToExclude");
@@ -202,10 +236,17 @@ fn excluded_interfaces(scope: &Scope) -> Vec<Finding> {
         for link in ad.interfaces() {
             let Some(pattern) = patterns.iter().find(|pattern| link_matches(pattern, link)) else { continue };
             let checked = format!("whether MetalLB announces on {link}");
-            let fix = format!("take `{pattern}` out of `excludel2.yaml` in ConfigMap metallb-excludel2 of the manifest, or use another interface");
+            let fix = format!(
+                "take `{pattern}` out of `excludel2.yaml` in ConfigMap metallb-excludel2 of the manifest, or use another interface"
+            );
             found.push(
-                check(names::BALANCER_EXCLUDES_INTERFACE, link, checked, "no pattern of the exclusion list that matches it")
-                    .error(format!("the list of the manifest holds `{pattern}`"), fix),
+                check(
+                    names::BALANCER_EXCLUDES_INTERFACE,
+                    link,
+                    checked,
+                    "no pattern of the exclusion list that matches it",
+                )
+                .error(format!("the list of the manifest holds `{pattern}`"), fix),
             );
         }
     }

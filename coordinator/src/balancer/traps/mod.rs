@@ -78,12 +78,19 @@ impl Scope<'_> {
     fn speaker_arguments(&self) -> Vec<&str> {
         let speaker = self.objects("DaemonSet").find(|step| step.name == "speaker");
         let object = speaker.and_then(|step| step.want.as_ref());
-        object.map(|object| view::strings(object, "/spec/template/spec/containers/0/args")).unwrap_or_default()
+        object
+            .map(|object| view::strings(object, "/spec/template/spec/containers/0/args"))
+            .unwrap_or_default()
     }
 }
 
 /// A check about the cluster, not about nodes of the rack.
-fn check(name: &str, subject: impl Into<String>, checked: impl Into<String>, expected: impl Into<String>) -> Check {
+fn check(
+    name: &str,
+    subject: impl Into<String>,
+    checked: impl Into<String>,
+    expected: impl Into<String>,
+) -> Check {
     Check::new(name, &[], subject, checked, expected)
 }
 

@@ -42,8 +42,16 @@ fn overlaps(scope: &Scope) -> Vec<Finding> {
             let checked = format!("that no pool of others holds addresses of pool {}", pool.name);
             let observed =
                 format!("IPAddressPool {} of {} holds {} too", other.name, others(&other.object), list(both));
-            let fix = format!("choose other addresses, or delete IPAddressPool {}: MetalLB refuses overlaps", other.name);
-            let finding = check(names::POOL_OVERLAPS_FOREIGN, &pool.name, checked, "addresses that no other pool holds");
+            let fix = format!(
+                "choose other addresses, or delete IPAddressPool {}: MetalLB refuses overlaps",
+                other.name
+            );
+            let finding = check(
+                names::POOL_OVERLAPS_FOREIGN,
+                &pool.name,
+                checked,
+                "addresses that no other pool holds",
+            );
             found.push(finding.error(observed, fix));
         }
     }
@@ -51,7 +59,8 @@ fn overlaps(scope: &Scope) -> Vec<Finding> {
 }
 
 fn masked(scope: &Scope) -> Vec<Finding> {
-    let all = foreign(scope).flat_map(|pool| pool.masked.iter().map(move |(text, range)| (pool, text, range)));
+    let all =
+        foreign(scope).flat_map(|pool| pool.masked.iter().map(move |(text, range)| (pool, text, range)));
     let say = |(pool, text, range): (&Pool, &String, &rackwright_proto::range::AddressRange)| {
         let checked = format!("that pool {} is as large as it looks", pool.name);
         let fix = format!("write {range}, or the range from first to last, into IPAddressPool {}", pool.name);
@@ -64,10 +73,13 @@ fn masked(scope: &Scope) -> Vec<Finding> {
 /// Addresses that Services have, and that no pool will hold any more. MetalLB leaves them, and refuses all of the new
 /// configuration until they are given back.
 fn shrinks(scope: &Scope) -> Vec<Finding> {
-    let loses = |pool: &&Pool, address: &IpAddr| pool.holds(*address) && scope.after.pool_of(*address).is_none();
+    let loses =
+        |pool: &&Pool, address: &IpAddr| pool.holds(*address) && scope.after.pool_of(*address).is_none();
     let of_service = |pool: &&Pool, service: &Service| {
         let lost = given(service).into_iter().filter(|address| loses(pool, address)).collect::<Vec<_>>();
-        lost.into_iter().map(|address| format!("{address} of Service {}", service_name(service))).collect::<Vec<_>>()
+        lost.into_iter()
+            .map(|address| format!("{address} of Service {}", service_name(service)))
+            .collect::<Vec<_>>()
     };
     let mut found = Vec::new();
     for pool in &scope.live.pools {
@@ -80,8 +92,13 @@ fn shrinks(scope: &Scope) -> Vec<Finding> {
         let fix = "leave these addresses in the pool, or delete the Services first; waived, MetalLB keeps its former pools \
                    until its controller is restarted and then gives the Services other addresses";
         found.push(
-            check(names::POOL_SHRINKS_IN_USE, &pool.name, checked, "all addresses in use are still in a pool")
-                .error(observed, fix),
+            check(
+                names::POOL_SHRINKS_IN_USE,
+                &pool.name,
+                checked,
+                "all addresses in use are still in a pool",
+            )
+            .error(observed, fix),
         );
     }
     found
@@ -92,9 +109,13 @@ fn for_nobody(scope: &Scope) -> Vec<Finding> {
     let nobody = |pool: &&Pool| !services.is_empty() && services.iter().all(|s| pool.is_for(s) == Told::No);
     let say = |pool: &Pool| {
         let checked = format!("whom pool {} is for", pool.name);
-        let observed = format!("none of the {} Services of type LoadBalancer matches its serviceAllocation", services.len());
+        let observed = format!(
+            "none of the {} Services of type LoadBalancer matches its serviceAllocation",
+            services.len()
+        );
         let fix = "compare its namespaces and selectors with the Services' own (`kubectl get services -A --show-labels`)";
-        check(names::POOL_ALLOCATION_MATCHES_NOTHING, &pool.name, checked, "a Service that matches").warning(observed, fix)
+        check(names::POOL_ALLOCATION_MATCHES_NOTHING, &pool.name, checked, "a Service that matches")
+            .warning(observed, fix)
     };
     ours(scope).filter(nobody).map(say).collect()
 }
@@ -105,12 +126,20 @@ fn shared(scope: &Scope) -> Vec<Finding> {
     let live = live.chain(scope.live.advertisements.iter().map(|a| ("L2Advertisement", &a.name, &a.object)));
     let mut found = Vec::new();
     for (kind, name, object) in live {
-        let Some(want) = scope.objects(kind).find(|step| step.name == *name).and_then(|s| s.want.as_ref()) else { continue };
+        let Some(want) = scope.objects(kind).find(|step| step.name == *name).and_then(|s| s.want.as_ref())
+        else {
+            continue;
+        };
         let fields = object["spec"].as_object().into_iter().flatten().map(|(field, _)| field.as_str());
-        let foreign: Vec<&str> = fields.filter(|f| want["spec"].get(*f).is_none() && set_by_others(object, f)).collect();
+        let foreign: Vec<&str> =
+            fields.filter(|f| want["spec"].get(*f).is_none() && set_by_others(object, f)).collect();
         if !foreign.is_empty() {
             let checked = format!("that {kind} {name} is as the rack says, and no more");
-            let fix = format!("write the same into the rack, or remove it: kubectl edit {} -n {} {name}", kind.to_lowercase(), scope.metallb.namespace);
+            let fix = format!(
+                "write the same into the rack, or remove it: kubectl edit {} -n {} {name}",
+                kind.to_lowercase(),
+                scope.metallb.namespace
+            );
             found.push(
                 check(names::BALANCER_OBJECT_SHARED, name, checked, "no fields but those of the rack")
                     .warning(format!("{} set {}", others(object), list(foreign)), fix),
