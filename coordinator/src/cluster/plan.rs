@@ -37,6 +37,15 @@ pub struct Planned {
 pub fn plan(facts: &ClusterFacts, wanted: &[WantedStep]) -> Planned {
     let keys: Vec<String> = wanted.iter().map(|w| w.step.key()).collect();
     let mut planned = undo(facts, |key| !keys.iter().any(|k| k == key), "no longer wanted by the rack");
+    let wants = only(facts, wanted);
+    planned.steps.extend(wants.steps);
+    planned.findings.extend(wants.findings);
+    planned
+}
+
+/// What is to be done for `wanted`, whatever else we did once.
+pub fn only(facts: &ClusterFacts, wanted: &[WantedStep]) -> Planned {
+    let mut planned = Planned::default();
     for WantedStep { step, why } in wanted {
         let seen = look(facts, step);
         let decision = step.decide(&seen);

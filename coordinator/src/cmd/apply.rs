@@ -172,7 +172,7 @@ impl Done {
             Found::Here(here) => match plan.filter(|p| !p.steps.is_empty()) {
                 None => cluster::idle(ClusterResult::Unchanged),
                 Some(_) if !self.outcomes.iter().all(NodeOutcome::is_good) => cluster::idle(hosts_first()),
-                Some(plan) => cluster::carry_out(context, here, run, plan).await,
+                Some(plan) => cluster::carry_out(context, here, run, plan, None).await,
             },
         };
         self.cluster = Some(outcome);

@@ -23,6 +23,7 @@ use crate::fleet;
 use crate::judge;
 use crate::kube::gather::{Wishes, gather};
 use crate::kube::run::{Now, Run};
+use crate::kube::turns::Turns;
 use crate::kube::{Access, Api, Door, Options, act};
 use crate::proof::proxy::{self, Told};
 use crate::rack::Rack;
@@ -222,6 +223,7 @@ pub async fn carry_out(
     cluster: &Cluster,
     run: &RunId,
     plan: &ClusterPlan,
+    turns: Option<&dyn Turns>,
 ) -> ClusterOutcome {
     let rack = &context.loaded.rack;
     let progress = context.console.progress(1);
@@ -242,6 +244,7 @@ pub async fn carry_out(
         force: rack.waived("balancer-owned-by-others", None).is_some(),
         tell: &tell,
         stop: &|| stopped.load(Ordering::Relaxed),
+        turns,
     };
     let outcome = {
         let mut work = std::pin::pin!(run.carry_out(plan));
@@ -249,7 +252,7 @@ pub async fn carry_out(
             outcome = &mut work => outcome,
             _ = tokio::signal::ctrl_c() => {
                 stopped.store(true, Ordering::Relaxed);
-                progress.say(&name, "stopping after this step; Ctrl-C again leaves it as it is");
+                progress.say(&name, "stopping after this step, or this node; Ctrl-C again leaves it as it is");
                 tokio::select! {
                     outcome = &mut work => outcome,
                     _ = tokio::signal::ctrl_c() => broken_off(cluster),

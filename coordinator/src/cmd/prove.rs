@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use super::Context;
 use super::cluster::Cluster;
 use crate::balancer::{Reason, pending, silent};
+use crate::cluster::facts::ClusterFacts;
 use crate::cluster::outcome::{Proof, Proven};
 use crate::cluster::sight::{self, Sight};
 use crate::judge::{self, Asked};
@@ -49,10 +50,43 @@ pub async fn all(context: &Context, cluster: &Cluster, heard: &mut [Surveyed], c
     proof
 }
 
+/// What must hold again before another node has its turn: DNS through its Service as one node asks, and the Services
+/// that the rack names. What settles by itself `within` that time is waited for.
+pub async fn between_turns(
+    context: &Context,
+    cluster: &Cluster,
+    heard: &mut [Surveyed],
+    node: &str,
+    within: Duration,
+) -> Vec<Finding> {
+    let until = tokio::time::Instant::now() + within;
+    let mut found = loop {
+        let facts = refreshed(context, cluster).await;
+        let facts = facts.as_ref().unwrap_or(&cluster.sight.facts);
+        let found = names_from(context, facts, heard, vec![node.to_owned()]).await;
+        let good = found.iter().all(|f| f.severity != Severity::Error);
+        if good || tokio::time::Instant::now() >= until {
+            break found;
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
+    found.extend(services_within(context, cluster, heard, within).await.findings);
+    judge::settle(&context.loaded.rack, found, Asked::Some)
+}
+
 /// Asks all hosts for DNS.
 pub async fn names(context: &Context, sight: &Sight, heard: &mut [Surveyed]) -> Vec<Finding> {
-    let case = dns::case(&sight.facts, &sight::domain(&sight.facts));
-    let hosts: Vec<String> = heard.iter().map(|s| s.session.node.to_string()).collect();
+    let hosts = heard.iter().map(|s| s.session.node.to_string()).collect();
+    names_from(context, &sight.facts, heard, hosts).await
+}
+
+async fn names_from(
+    context: &Context,
+    facts: &ClusterFacts,
+    heard: &mut [Surveyed],
+    hosts: Vec<String>,
+) -> Vec<Finding> {
+    let case = dns::case(facts, &sight::domain(facts));
     let asked = dns::ask(&case, &hosts);
     let reached = reach(context, heard, &asked).await;
     dns::judge(&case, &asked, &reached)
@@ -61,11 +95,20 @@ pub async fn names(context: &Context, sight: &Sight, heard: &mut [Surveyed]) -> 
 /// Asks for the addresses of the Services that the rack names. With `settle`, what changes by itself within half a
 /// minute is waited for: an address that is only now assigned.
 pub async fn services(context: &Context, cluster: &Cluster, heard: &mut [Surveyed], settle: bool) -> Proof {
-    let until = tokio::time::Instant::now() + if settle { SETTLE } else { Duration::ZERO };
+    services_within(context, cluster, heard, if settle { SETTLE } else { Duration::ZERO }).await
+}
+
+async fn services_within(
+    context: &Context,
+    cluster: &Cluster,
+    heard: &mut [Surveyed],
+    settle: Duration,
+) -> Proof {
+    let until = tokio::time::Instant::now() + settle;
     loop {
-        let facts = match settle {
-            true => refreshed(context, cluster).await,
-            false => None,
+        let facts = match settle.is_zero() {
+            false => refreshed(context, cluster).await,
+            true => None,
         };
         let proof = once(context, facts.as_ref().unwrap_or(&cluster.sight.facts), heard).await;
         let good = proof.services.iter().all(|s| s.proven)
@@ -78,7 +121,7 @@ pub async fn services(context: &Context, cluster: &Cluster, heard: &mut [Surveye
 }
 
 /// What the cluster says now; the answer of a moment ago where it cannot be asked.
-async fn refreshed(context: &Context, cluster: &Cluster) -> Option<crate::cluster::facts::ClusterFacts> {
+async fn refreshed(context: &Context, cluster: &Cluster) -> Option<ClusterFacts> {
     let kubernetes = context.loaded.rack.kubernetes()?;
     let wishes = crate::kube::gather::Wishes {
         balancer: kubernetes.metallb.as_ref().map(|m| m.namespace.to_string()).unwrap_or_default(),
@@ -88,11 +131,7 @@ async fn refreshed(context: &Context, cluster: &Cluster) -> Option<crate::cluste
     crate::kube::gather::gather(&cluster.api, &wishes).await.ok()
 }
 
-async fn once(
-    context: &Context,
-    facts: &crate::cluster::facts::ClusterFacts,
-    heard: &mut [Surveyed],
-) -> Proof {
+async fn once(context: &Context, facts: &ClusterFacts, heard: &mut [Surveyed]) -> Proof {
     let rack = &context.loaded.rack;
     let mut proof = Proof::default();
     let cases = stands(rack, facts, &mut proof.findings);
@@ -135,11 +174,7 @@ fn proven(judged: &ServiceProof) -> Proven {
 }
 
 /// The addresses to prove; Services without one are told.
-fn stands(
-    rack: &Rack,
-    facts: &crate::cluster::facts::ClusterFacts,
-    findings: &mut Vec<Finding>,
-) -> Vec<Case> {
+fn stands(rack: &Rack, facts: &ClusterFacts, findings: &mut Vec<Finding>) -> Vec<Case> {
     let mut cases = Vec::new();
     for service in rack.kubernetes().iter().flat_map(|k| &k.services) {
         let name = ServiceName { namespace: service.namespace.to_string(), name: service.name.to_string() };
@@ -161,7 +196,7 @@ fn stands(
 }
 
 /// Why nobody may answer for an address.
-fn whys(facts: &crate::cluster::facts::ClusterFacts, case: &Case) -> Vec<Why> {
+fn whys(facts: &ClusterFacts, case: &Case) -> Vec<Why> {
     let is = |s: &&k8s_openapi::api::core::v1::Service| {
         s.metadata.name.as_deref() == Some(&case.service.name)
             && s.metadata.namespace.as_deref() == Some(&case.service.namespace)

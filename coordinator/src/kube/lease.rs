@@ -188,6 +188,23 @@ impl Hold {
         }
     }
 
+    /// The same, where a renewal may be late, as after the API server's own machine was rebooted: it is waited for,
+    /// for as long again as a hold lasts.
+    ///
+    /// # Errors
+    /// [`LeaseError::Lost`]
+    pub async fn steady(&self) -> Result<(), LeaseError> {
+        let end = Instant::now() + DURATION;
+        loop {
+            let checked = self.check();
+            let taken = lock(&self.state).lost.is_some();
+            if checked.is_ok() || taken || Instant::now() > end {
+                return checked;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
     /// Gives the lock back.
     ///
     /// # Errors

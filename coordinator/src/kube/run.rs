@@ -14,6 +14,7 @@ use super::Api;
 use super::act::{self, Manner, fault};
 use super::lease::{Hold, Holder, LeaseError};
 use super::receipts::Receipts;
+use super::turns::Turns;
 use crate::cluster::digest;
 use crate::cluster::outcome::{ClusterOutcome, ClusterResult, ClusterStepOutcome, StepResult};
 use crate::console::chain;
@@ -42,6 +43,8 @@ pub struct Run<'a> {
     pub tell: &'a (dyn Fn(Now<'_>) + Sync),
     /// Whether the operator wants to stop after the present step.
     pub stop: &'a (dyn Fn() -> bool + Sync),
+    /// What happens around the replacement of each node's pod, where that goes node by node.
+    pub turns: Option<&'a dyn Turns>,
 }
 
 impl Run<'_> {
@@ -125,7 +128,7 @@ impl Run<'_> {
                 break;
             }
             (self.tell)(Now::Step(steps.len() + 1, of, planned));
-            match self.one(receipts, planned, &seen).await {
+            match self.one(hold, receipts, planned, &seen).await {
                 Ok(outcome) => steps.push(told(planned, outcome)),
                 Err(fault) => {
                     steps.push(told(planned, StepResult::Failed { fault: fault.clone() }));
@@ -141,6 +144,7 @@ impl Run<'_> {
     /// Observed before, decided, done, and observed again: after acting, the decision must be to keep.
     async fn one(
         &self,
+        hold: &Hold,
         receipts: &mut Receipts,
         planned: &PlannedClusterStep,
         seen: &ClusterSeen,
@@ -157,6 +161,9 @@ impl Run<'_> {
             // What an undo brings back is ours to give.
             force: self.force || planned.purpose == Purpose::Undo,
             tell: &|text| (self.tell)(Now::Waiting(text)),
+            lock: hold,
+            stop: self.stop,
+            turns: self.turns,
         };
         act::act(self.api, step, seen, &manner).await?;
         let (now, done) = act::observe_done(self.api, step).await.map_err(|e| fault(&e))?;
@@ -227,7 +234,7 @@ fn told(planned: &PlannedClusterStep, outcome: StepResult) -> ClusterStepOutcome
     ClusterStepOutcome { key: planned.step.key(), title: planned.step.title(), outcome }
 }
 
-fn locked(error: &LeaseError) -> Fault {
+pub(super) fn locked(error: &LeaseError) -> Fault {
     match error {
         LeaseError::Kube(error) => fault(error),
         LeaseError::Held { .. } => Fault::new(FaultKind::Locked, "work on the cluster", chain(error)),
@@ -235,7 +242,7 @@ fn locked(error: &LeaseError) -> Fault {
     }
 }
 
-fn stopped() -> Fault {
+pub(super) fn stopped() -> Fault {
     Fault::new(FaultKind::Host, "work on the cluster", "stopped by the operator between two steps")
         .next("apply again: it goes on from there")
 }
