@@ -142,6 +142,17 @@ fn edited(step: &TextStep, how: &str) -> Fault {
     Fault::new(FaultKind::Stale, doing, cause).next("look at the new text, then plan and apply again")
 }
 
+/// The fault of a step whose object is not what its plan saw; says who edited a text, where that can be told.
+pub async fn edited_since(api: &Api, step: &ClusterStep, fault: Fault) -> Fault {
+    let ClusterStep::Text(step) = step else { return fault };
+    let resource = Resource::of::<ConfigMap>();
+    match api.get_object(&resource, Some(&step.namespace), &step.name).await {
+        Ok(Some(config)) => edited(step, &by_whom(&config)),
+        Ok(None) => edited(step, "it was removed"),
+        Err(_) => fault,
+    }
+}
+
 fn by_whom(config: &Value) -> String {
     match status::changes(config).first() {
         Some(change) => format!("{} at {}", change.manager, change.time),
