@@ -189,7 +189,8 @@ impl Done {
         if self.proof.errors() > 0 {
             outcome.result = ClusterResult::NotProven { findings: self.proof.errors() };
         }
-        outcome.requests = here.api.counts().total();
+        let counts = here.api.counts();
+        (outcome.requests, outcome.asked) = (counts.total(), counts.requests);
     }
 
     async fn sum_up(mut self, context: &Context, run: Option<&RunId>) -> Exit {

@@ -57,8 +57,8 @@ async fn everything(context: &Context, cluster: &Found, heard: &mut [Surveyed]) 
     found.extend(probed(rack, heard, context.parallel, cluster.served()).await);
     if let Found::Here(cluster) = cluster {
         found.extend(judge::live(rack, heard, &cluster.sight));
-        found.extend(prove::names(context, &cluster.sight, heard).await);
-        found.extend(prove::services(context, cluster, heard, false).await.findings);
+        found.extend(prove::names(context, &cluster.sight.facts, heard).await);
+        found.extend(prove::services(context, &cluster.sight.facts, heard).await.findings);
     }
     judge::settle(rack, found, context.asked(heard))
 }

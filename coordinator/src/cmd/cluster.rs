@@ -1,6 +1,6 @@
 //! The cluster's part of every command: find it, gather what is known of it, carry out its part of a plan.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -279,14 +279,16 @@ fn broken_off(cluster: &Cluster) -> ClusterOutcome {
         "broken off by the operator in the middle of a step",
     )
     .next("apply again: what was begun is on record, and it goes on from there");
+    let counts = cluster.api.counts();
     ClusterOutcome {
         result: ClusterResult::Failed { fault },
         steps: Vec::new(),
-        requests: cluster.api.counts().total(),
+        requests: counts.total(),
+        asked: counts.requests,
     }
 }
 
 /// An outcome without a single step.
 pub fn idle(result: ClusterResult) -> ClusterOutcome {
-    ClusterOutcome { result, steps: Vec::new(), requests: 0 }
+    ClusterOutcome { result, steps: Vec::new(), requests: 0, asked: BTreeMap::new() }
 }

@@ -42,7 +42,7 @@ impl Manner<'_> {
     /// # Errors
     /// Why not.
     pub async fn go_on(&self) -> Result<(), Fault> {
-        self.lock.steady().await.map_err(|e| run::locked(&e))?;
+        self.lock.ensure().await.map_err(|e| run::locked(&e))?;
         if (self.stop)() { Err(run::stopped()) } else { Ok(()) }
     }
 }
@@ -158,6 +158,17 @@ fn edited(step: &TextStep, how: &str) -> Fault {
     let doing = format!("edit {} of ConfigMap {}/{}", step.entry, step.namespace, step.name);
     let cause = format!("somebody edited it since the plan was made: {how}; nothing of it was overwritten");
     Fault::new(FaultKind::Stale, doing, cause).next("look at the new text, then plan and apply again")
+}
+
+/// The fault of a step whose object is not what its plan saw; says who edited a text, where that can be told.
+pub async fn edited_since(api: &Api, step: &ClusterStep, fault: Fault) -> Fault {
+    let ClusterStep::Text(step) = step else { return fault };
+    let resource = Resource::of::<ConfigMap>();
+    match api.get_object(&resource, Some(&step.namespace), &step.name).await {
+        Ok(Some(config)) => edited(step, &by_whom(&config)),
+        Ok(None) => edited(step, "it was removed"),
+        Err(_) => fault,
+    }
 }
 
 fn by_whom(config: &Value) -> String {

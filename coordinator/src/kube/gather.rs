@@ -1,5 +1,7 @@
 //! Asking a cluster all that planning and judging need: a number of requests that does not grow with its nodes.
 
+use std::collections::BTreeSet;
+
 use futures_util::future::try_join_all;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Service};
@@ -39,7 +41,10 @@ pub async fn gather(api: &Api, wishes: &Wishes) -> Result<ClusterFacts, KubeErro
     let services = api.list::<Service>(&Selector::all()).await?.items;
     let daemon_sets = api.list(&Selector::namespace(SYSTEM)).await?.items;
     let mut objects = wishes.steps.clone();
-    objects.extend(ledger.entries.values().filter_map(|entry| entry.undo.clone()));
+    // What is wanted still has the same key as what would undo it: one look serves both.
+    let wanted: BTreeSet<String> = objects.iter().map(ClusterStep::key).collect();
+    let undone = ledger.entries.iter().filter(|(key, _)| !wanted.contains(*key));
+    objects.extend(undone.filter_map(|(_, entry)| entry.undo.clone()));
     Ok(ClusterFacts {
         uid: system.and_then(|n| n.metadata.uid).unwrap_or_default(),
         version,

@@ -56,12 +56,13 @@ impl Run<'_> {
                 0 => ClusterResult::Unchanged,
                 changes => ClusterResult::Changed { changes },
             },
-            Err(fault) if fault.kind == FaultKind::Locked => ClusterResult::Refused { fault },
+            Err(fault) if is_refusal(&fault, &steps) => ClusterResult::Refused { fault },
             Err(fault) => ClusterResult::Failed { fault },
         };
         let skipped = plan.steps[steps.len()..].iter().map(|s| told(s, StepResult::Skipped));
         steps.extend(skipped);
-        ClusterOutcome { result, steps, requests: self.api.counts().total() }
+        let counts = self.api.counts();
+        ClusterOutcome { result, steps, requests: counts.total(), asked: counts.requests }
     }
 
     async fn locked(&self, plan: &ClusterPlan, steps: &mut Vec<ClusterStepOutcome>) -> Result<(), Fault> {
@@ -110,7 +111,13 @@ impl Run<'_> {
             let now = act::observe(self.api, &planned.step).await.map_err(|e| fault(&e))?;
             let (step, wanted) = (&planned.step, planned.purpose == Purpose::Want);
             // What needs no undoing, such as waiting, needs no record.
-            if acts(planned, &now)? && wanted && step.inverse(&now).is_some() {
+            let acts = match acts(planned, &now) {
+                Err(fault) if fault.kind == FaultKind::Stale => {
+                    return Err(act::edited_since(self.api, step, fault).await);
+                }
+                acts => acts?,
+            };
+            if acts && wanted && step.inverse(&now).is_some() {
                 let meant = digest::intended(step);
                 receipts.ledger.intend(&self.id, step, &now, digest::seen(&now), meant);
                 intended = true;
@@ -122,7 +129,7 @@ impl Run<'_> {
         }
         let mut result = Ok(());
         for (planned, seen) in group.iter().zip(seen) {
-            hold.check().map_err(|e| locked(&e))?;
+            hold.ensure().await.map_err(|e| locked(&e))?;
             if (self.stop)() {
                 result = Err(stopped());
                 break;
@@ -195,6 +202,12 @@ impl Run<'_> {
         receipts.save().await?;
         hold.release().await
     }
+}
+
+/// Whether nothing was done, because of others: they hold the lock, or changed what the plan was made from.
+fn is_refusal(fault: &Fault, steps: &[ClusterStepOutcome]) -> bool {
+    let idle = || steps.iter().all(|s| s.outcome != StepResult::Changed);
+    fault.kind == FaultKind::Locked || (fault.kind == FaultKind::Stale && idle())
 }
 
 /// Whether a step acts, given what is there now. What changed since the plan was made stops it, unless it changed to
