@@ -311,15 +311,4 @@ fn label(object: &mut Value) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[ignore]
-    fn dump() {
-        let bytes = std::fs::read(std::env::var("MANIFEST").unwrap()).unwrap();
-        let manifest = Manifest::parse(&bytes, "metallb-system").unwrap();
-        std::fs::write(std::env::var("OUT").unwrap(), serde_json::to_vec(&manifest.objects).unwrap())
-            .unwrap();
-    }
-}
+pub(super) mod tests;

@@ -8,6 +8,8 @@
 //! - [`pending`]: why a Service has no address; [`silent`]: why nobody answers for the one it has.
 
 pub mod fetch;
+#[cfg(test)]
+mod fixtures;
 pub mod manifest;
 mod names;
 pub mod objects;

@@ -263,3 +263,6 @@ fn filled(
     }
     spec
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use rackwright_proto::cluster::receipt::Done;
 use rackwright_proto::cluster::workload::Stamp;
-use rackwright_proto::cluster::{ClusterStep, WorkloadSeen};
+use rackwright_proto::cluster::{ClusterSeen, ClusterStep, WorkloadSeen};
 use rackwright_proto::file::sha256_hex;
 use serde_json::Value;
 
@@ -31,6 +31,12 @@ pub fn object(live: &Value) -> Done {
         object.remove("metadata");
         object.remove("status");
     }
+    // A Secret of the manifest is a place for what a controller puts in.
+    if live["kind"] == "Secret"
+        && let Some(object) = fields.as_object_mut()
+    {
+        object.remove("data");
+    }
     without_ca_bundles(&mut fields);
     // Keys are sorted, so equal objects have equal bytes.
     let uid = live.pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned);
@@ -45,6 +51,15 @@ fn without_ca_bundles(value: &mut Value) {
         }
         Value::Array(list) => list.iter_mut().for_each(without_ca_bundles),
         _ => {}
+    }
+}
+
+/// What is there, in short. Of objects only their owner's fields are seen, which tells nothing: see [`object`].
+pub fn seen(seen: &ClusterSeen) -> Done {
+    match seen {
+        ClusterSeen::Text(seen) => text(seen.text.as_deref().unwrap_or_default()),
+        ClusterSeen::Workload(seen) => workload(seen),
+        ClusterSeen::Object(_) => text(""),
     }
 }
 

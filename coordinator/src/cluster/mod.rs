@@ -14,6 +14,8 @@ pub mod look;
 pub mod outcome;
 pub mod plan;
 pub mod sight;
+#[cfg(test)]
+mod tests;
 pub mod versions;
 pub mod wanted;
 

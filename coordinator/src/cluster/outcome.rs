@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use rackwright_proto::cluster::{ClusterSeen, ClusterStep};
+use rackwright_proto::cluster::{ClusterEntry, ClusterSeen, ClusterStep};
 use rackwright_proto::fault::Fault;
 use rackwright_proto::finding::Finding;
 use rackwright_proto::receipt::LastRun;
@@ -163,7 +163,7 @@ impl ClusterStatus {
         let mut entries: Vec<_> = facts.ledger.entries.iter().collect();
         entries.sort_by_key(|(_, entry)| entry.order);
         let drift = entries.iter().filter_map(|(key, entry)| {
-            let now = drifted(facts, entry.undo.as_ref()?, entry.after.as_ref())?;
+            let now = drifted(facts, entry)?;
             Some(ClusterDrift { key: (*key).clone(), now })
         });
         Self {
@@ -176,11 +176,8 @@ impl ClusterStatus {
 }
 
 /// What there is instead of what a receipt says; none while it is as it says.
-fn drifted(
-    facts: &ClusterFacts,
-    undo: &ClusterStep,
-    after: Option<&rackwright_proto::cluster::receipt::Done>,
-) -> Option<String> {
+fn drifted(facts: &ClusterFacts, entry: &ClusterEntry) -> Option<String> {
+    let undo = entry.undo.as_ref()?;
     let (now, words) = match (look(facts, undo), undo) {
         (ClusterSeen::Text(seen), _) => match seen.text {
             Some(text) => (digest::text(&text), "another text"),
@@ -197,9 +194,11 @@ fn drifted(
         },
         (ClusterSeen::Object(_), _) => return None,
     };
-    match after {
-        None => Some("not known: a run was cut off here".into()),
+    match &entry.after {
         Some(after) if *after == now => None,
-        Some(_) => Some(words.into()),
+        _ if entry.after.is_none() || entry.meant.as_ref() == Some(&now) => {
+            Some("not known: a run was cut off here".into())
+        }
+        _ => Some(words.into()),
     }
 }

@@ -110,17 +110,16 @@ fn left_alone(facts: &ClusterFacts, entry: &ClusterEntry, step: &ClusterStep) ->
     {
         return Some(holds(step, &theirs));
     }
-    let now = match (&seen, step) {
-        (ClusterSeen::Text(seen), _) => digest::text(seen.text.as_deref().unwrap_or_default()),
-        (ClusterSeen::Workload(seen), _) => digest::workload(seen),
-        (ClusterSeen::Object(_), ClusterStep::Object(object)) => digest::object(live(facts, object)?),
-        (ClusterSeen::Object(_), _) => return None,
-    };
-    let ours = match (&entry.after, &seen) {
-        (Some(after), _) => *after == now,
+    let ours = match (&seen, step) {
+        (ClusterSeen::Text(_), _) => entry.is_ours(&digest::seen(&seen)),
+        // Cut off while it was undone: its pods are still on their way.
+        (ClusterSeen::Workload(now), ClusterStep::Workload(undo)) => {
+            undo.stamp.is_of(now) || entry.is_ours(&digest::workload(now))
+        }
         // Cut off while it was made: ours, if it bears our mark.
-        (None, ClusterSeen::Object(seen)) => seen.ours,
-        (None, _) => false,
+        (ClusterSeen::Object(seen), _) if entry.after.is_none() => seen.ours,
+        (_, ClusterStep::Object(object)) => entry.is_ours(&digest::object(live(facts, object)?)),
+        _ => return None,
     };
     (!ours).then(|| changed(step))
 }

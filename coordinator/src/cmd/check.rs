@@ -60,7 +60,7 @@ async fn everything(context: &Context, cluster: &Found, heard: &mut [Surveyed]) 
         // Some of it stands against the rack, too, and was found already.
         let new: Vec<Finding> = live.into_iter().filter(|f| !found.contains(f)).collect();
         found.extend(new);
-        found.extend(prove::names(context, cluster, heard).await);
+        found.extend(prove::names(context, &cluster.sight, heard).await);
         found.extend(prove::services(context, cluster, heard, false).await.findings);
     }
     judge::settle(rack, found, context.asked(heard))

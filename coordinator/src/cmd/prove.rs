@@ -16,7 +16,7 @@ use super::cluster::Cluster;
 use crate::balancer::{Reason, pending, silent};
 use crate::cluster::facts::ClusterFacts;
 use crate::cluster::outcome::{Proof, Proven};
-use crate::cluster::sight;
+use crate::cluster::sight::{self, Sight};
 use crate::judge::{self, Asked};
 use crate::network::NodeInput;
 use crate::proof::case::{self, Case, ServiceName, Stand};
@@ -37,14 +37,15 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// Everything: kube-proxy and DNS on every node, and the Services that the rack names. Where something was just
 /// `changed`, the cluster is asked anew, and what settles by itself within half a minute is waited for.
 pub async fn all(context: &Context, cluster: &Cluster, heard: &mut [Surveyed], changed: bool) -> Proof {
-    let mut proof = services(context, cluster, heard, changed).await;
-    proof.findings.extend(names(context, cluster, heard).await);
     let rack = &context.loaded.rack;
-    let sight = match changed {
+    let mut proof = services(context, cluster, heard, changed).await;
+    let again = match changed {
         true => super::cluster::looked_again(context, cluster, heard).await,
         false => None,
     };
-    proof.findings.extend(judge::live(rack, heard, sight.as_ref().unwrap_or(&cluster.sight)));
+    let sight = again.as_ref().unwrap_or(&cluster.sight);
+    proof.findings.extend(names(context, sight, heard).await);
+    proof.findings.extend(judge::live(rack, heard, sight));
     proof.findings = judge::settle(rack, proof.findings, Asked::Some);
     proof
 }
@@ -74,9 +75,9 @@ pub async fn between_turns(
 }
 
 /// Asks all hosts for DNS.
-pub async fn names(context: &Context, cluster: &Cluster, heard: &mut [Surveyed]) -> Vec<Finding> {
+pub async fn names(context: &Context, sight: &Sight, heard: &mut [Surveyed]) -> Vec<Finding> {
     let hosts = heard.iter().map(|s| s.session.node.to_string()).collect();
-    names_from(context, &cluster.sight.facts, heard, hosts).await
+    names_from(context, &sight.facts, heard, hosts).await
 }
 
 async fn names_from(
@@ -202,7 +203,8 @@ fn whys(facts: &ClusterFacts, case: &Case) -> Vec<Why> {
     };
     let service = facts.services.iter().find(is);
     let reasons = service.map(|service| silent::reasons(facts, service, case.address)).unwrap_or_default();
-    reasons.into_iter().map(why).collect()
+    // That nothing was found is no reason.
+    reasons.into_iter().map(why).filter(|why| why.name != "service-silent").collect()
 }
 
 fn why(reason: Reason) -> Why {

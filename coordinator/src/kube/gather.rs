@@ -50,7 +50,7 @@ pub async fn gather(api: &Api, wishes: &Wishes) -> Result<ClusterFacts, KubeErro
         endpoints: endpoints(api, &wishes.services).await?,
         events: events(api, &wishes.services).await?,
         cilium: api.get(Some(SYSTEM), "cilium-config").await?,
-        services: services.into_iter().filter(is_balanced).collect(),
+        services: services.into_iter().filter(|s| is_balanced(s) || is_named(s, &wishes.services)).collect(),
         daemon_sets,
         ledger,
     })
@@ -68,6 +68,13 @@ fn namespace<'a>(wishes: &'a Wishes, ledger: &'a ClusterLedger) -> &'a str {
 
 fn is_balanced(service: &Service) -> bool {
     service.spec.as_ref().and_then(|s| s.type_.as_deref()) == Some("LoadBalancer")
+}
+
+fn is_named(service: &Service, names: &[(String, String)]) -> bool {
+    let of = &service.metadata;
+    names
+        .iter()
+        .any(|(namespace, name)| of.namespace.as_ref() == Some(namespace) && of.name.as_ref() == Some(name))
 }
 
 fn with_app(pods: &[Pod], app: &str) -> Vec<Pod> {

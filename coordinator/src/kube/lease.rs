@@ -16,7 +16,8 @@ use tokio::time::Instant;
 use super::api::{Api, accept};
 use super::ask::Ask;
 use super::error::{KubeError, KubeFault};
-use super::resource::{Resource, text};
+use super::resource::{Resource, Selector, text};
+use super::watch::{Set, Watched};
 
 /// Where the Lease is.
 pub const NAMESPACE: &str = "kube-system";
@@ -37,6 +38,13 @@ pub struct Holder {
     pub machine: String,
     /// The run.
     pub run: String,
+}
+
+impl Holder {
+    /// Whether another holder is a run of the same operator on the same machine.
+    fn is_neighbour(&self, other: &str) -> bool {
+        other.rsplit_once('/').is_some_and(|(who, _)| who == format!("{}@{}", self.operator, self.machine))
+    }
 }
 
 impl fmt::Display for Holder {
@@ -124,17 +132,28 @@ impl Clock {
 }
 
 impl Hold {
-    /// Takes the lock, also one whose holder has given no sign of life for longer than its duration.
+    /// Takes the lock, also one whose holder has given no sign of life for longer than its duration. Whether a run of
+    /// the same operator on the same machine is alive, or was killed, is waited for: at most that long, and `tell`
+    /// hears of it.
     ///
     /// # Errors
     /// [`LeaseError::Held`], or the API's refusal.
-    pub async fn take(api: &Api, holder: &Holder) -> Result<Self, LeaseError> {
+    pub async fn take(api: &Api, holder: &Holder, tell: &(dyn Fn(&str) + Sync)) -> Result<Self, LeaseError> {
         let mut attempt = 1;
         loop {
             match Self::try_take(api, holder).await {
-                Err(LeaseError::Kube(error)) if attempt < ATTEMPTS && is_raced(&error) => attempt += 1,
+                Err(LeaseError::Kube(error)) if attempt < ATTEMPTS && is_raced(&error) => {}
+                Err(LeaseError::Held { holder: other, since, quiet })
+                    if attempt < ATTEMPTS && holder.is_neighbour(&other) =>
+                {
+                    tell(&own_run(&other, quiet));
+                    if is_alive(api, &other, quiet).await? {
+                        return Err(LeaseError::Held { holder: other, since, quiet: 0 });
+                    }
+                }
                 taken => return taken,
             }
+            attempt += 1;
         }
     }
 
@@ -232,6 +251,33 @@ impl Drop for Hold {
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn own_run(holder: &str, quiet: i64) -> String {
+    format!(
+        "the cluster is still held by your run {holder}, whose last sign of life was {quiet} s ago; waiting up to {} s \
+         to see whether it died",
+        (DURATION.as_secs() as i64 - quiet).max(0) + 1
+    )
+}
+
+/// Waits until a holder renews its hold, or gives it up, or should have renewed it; true for the first.
+async fn is_alive(api: &Api, holder: &str, quiet: i64) -> Result<bool, KubeError> {
+    let left =
+        Duration::from_secs(u64::try_from(quiet).map_or(0, |q| DURATION.as_secs().saturating_sub(q)) + 1);
+    let selector = Selector::namespace(NAMESPACE).named(NAME);
+    let mut first = None;
+    let changed = |leases: &Set<Value>| {
+        let lease = leases.values().next();
+        let now = lease.map(|lease| text(lease, "/spec/renewTime").to_owned());
+        let same = first.get_or_insert_with(|| now.clone()) == &now;
+        let held = lease.is_some_and(|lease| text(lease, "/spec/holderIdentity") == holder);
+        if held && same { None } else { Some(held) }
+    };
+    match api.watch_until::<Value, bool>(&Resource::of::<Lease>(), &selector, left, changed).await? {
+        Watched::Met(alive) => Ok(alive),
+        Watched::Late(_) => Ok(false),
+    }
 }
 
 /// Somebody else was faster, or gone in between.

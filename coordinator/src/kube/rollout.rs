@@ -13,6 +13,8 @@ use super::{Api, KubeError, Logs, Resource, Selector, Set, Watched};
 
 /// Lines of a container's log that are shown.
 const LOG_LINES: u32 = 10;
+/// Characters of each of them that are shown.
+const MOST_OF_LINE: usize = 240;
 /// Restarts after which a container is taken to crash for good.
 const RESTARTS: i32 = 3;
 
@@ -139,13 +141,21 @@ async fn told(api: &Api, pods: &[Pod]) -> Vec<String> {
     let mut lines = Vec::new();
     for pod in pods.iter().take(5) {
         lines.push(format!("{}: pod {}: {}", node(pod), name(pod), state(pod)));
-        lines.extend(log(api, pod).await.lines().map(|line| format!("  | {line}")));
+        lines.extend(log(api, pod).await.lines().map(|line| format!("  | {}", cut(line))));
     }
     if pods.len() > 5 {
         let rest: Vec<&str> = pods[5..].iter().map(node).collect();
         lines.push(format!("and pods on {}", rest.join(", ")));
     }
     lines
+}
+
+/// A line of a log that a terminal can show: some programs put whole objects into one.
+fn cut(line: &str) -> String {
+    match line.char_indices().nth(MOST_OF_LINE) {
+        Some((at, _)) => format!("{}\u{2026}", &line[..at]),
+        None => line.to_owned(),
+    }
 }
 
 fn node(pod: &Pod) -> &str {

@@ -68,7 +68,9 @@ impl Run<'_> {
         let (operator, machine) = self.operator.split_once('@').unwrap_or((&self.operator, ""));
         let holder =
             Holder { operator: operator.to_owned(), machine: machine.to_owned(), run: self.id.to_string() };
-        let hold = Hold::take(self.api, &holder).await.map_err(|e| locked(&e))?;
+        let hold = Hold::take(self.api, &holder, &|text| (self.tell)(Now::Waiting(text)))
+            .await
+            .map_err(|e| locked(&e))?;
         let mut receipts = Receipts::open(self.api).await.map_err(|e| fault(&e))?;
         let worked = self.work(&hold, &mut receipts, plan, steps).await;
         let ended = self.end(hold, receipts, worked.is_ok()).await;
@@ -109,7 +111,8 @@ impl Run<'_> {
             let (step, wanted) = (&planned.step, planned.purpose == Purpose::Want);
             // What needs no undoing, such as waiting, needs no record.
             if acts(planned, &now)? && wanted && step.inverse(&now).is_some() {
-                receipts.ledger.intend(&self.id, step, &now, digest::intended(step));
+                let meant = digest::intended(step);
+                receipts.ledger.intend(&self.id, step, &now, digest::seen(&now), meant);
                 intended = true;
             }
             seen.push(now);

@@ -124,8 +124,7 @@ fn webhook(message: &str, code: u16) -> Option<KubeFault> {
         let words = words.trim_start_matches(" denied the request").trim_start_matches([':', ' ']);
         return Some(KubeFault::Denied { webhook: webhook.to_owned(), message: words.to_owned() });
     }
-    let (_, rest) = message.split_once("failed calling webhook \"").filter(|_| code == 500)?;
-    let (webhook, words) = rest.split_once('"')?;
+    let (webhook, words) = unasked(message).filter(|_| code == 500)?;
     let has = |needles: &[&str]| needles.iter().any(|needle| words.contains(needle));
     let trouble = if has(&["connection refused", "connect: no route"]) {
         WebhookTrouble::Refused
@@ -142,6 +141,15 @@ fn webhook(message: &str, code: u16) -> Option<KubeFault> {
     };
     let message = words.trim_start_matches([':', ' ']).to_owned();
     Some(KubeFault::Webhook { webhook: webhook.to_owned(), trouble, message })
+}
+
+/// The webhook, for admission or for conversion between versions of a kind, that could not be asked, and why.
+fn unasked(message: &str) -> Option<(&str, &str)> {
+    if let Some((_, rest)) = message.split_once("failed calling webhook \"") {
+        return rest.split_once('"');
+    }
+    let (_, rest) = message.split_once("conversion webhook for ")?;
+    rest.split_once(" failed: ")
 }
 
 /// The rule that lacks, where RBAC refused: `pods is forbidden: User "x" cannot list resource "pods" in API group ""

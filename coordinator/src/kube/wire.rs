@@ -294,7 +294,8 @@ impl Wire {
     /// What the API server warns of, in the answer's `Warning: 299 - "text"`.
     fn warn(&self, ask: &Ask, headers: &HeaderMap) {
         for warning in headers.get_all(http::header::WARNING).iter().filter_map(|value| value.to_str().ok()) {
-            let text = warning.splitn(2, '"').nth(1).unwrap_or(warning).trim_end_matches('"').to_owned();
+            let text =
+                warning.split_once('"').map_or(warning, |(_, text)| text).trim_end_matches('"').to_owned();
             self.say(Notice::Warning { doing: ask.doing.clone(), text });
         }
     }

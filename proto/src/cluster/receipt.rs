@@ -32,6 +32,9 @@ pub struct ClusterEntry {
     /// What is there by our doing; `None` for an object while nobody has said that its writing came to its end.
     #[serde(default)]
     pub after: Option<Done>,
+    /// What is there instead if a run was cut off after it had acted and before it could say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meant: Option<Done>,
     /// The order of first touch; an undo goes backwards.
     #[serde(default)]
     pub order: u64,
@@ -49,17 +52,38 @@ pub struct Done {
     pub uid: Option<String>,
 }
 
+impl ClusterEntry {
+    /// Whether what is there is by our doing, as far as is known.
+    pub fn is_ours(&self, now: &Done) -> bool {
+        [&self.after, &self.meant].into_iter().flatten().any(|done| done == now)
+    }
+}
+
 impl ClusterLedger {
     /// The shape that this build writes.
     pub const FORMAT: u32 = 1;
 
-    /// Records that a step is about to act, and what will be there then, where that is known before. The first
-    /// `undo` stays for ever.
-    pub fn intend(&mut self, run: &RunId, step: &ClusterStep, before: &ClusterSeen, after: Option<Done>) {
+    /// Records that a step is about to act on what is there `now`, and what will be there then, where that is known
+    /// before. The first `undo` stays for ever.
+    pub fn intend(
+        &mut self,
+        run: &RunId,
+        step: &ClusterStep,
+        before: &ClusterSeen,
+        now: Done,
+        meant: Option<Done>,
+    ) {
         let order = self.entries.values().map(|e| e.order + 1).max().unwrap_or(0);
-        let new = || ClusterEntry { undo: step.inverse(before), after: None, order, run: run.clone() };
+        let undo = || step.inverse(before);
+        let new = || ClusterEntry { undo: undo(), after: None, meant: None, order, run: run.clone() };
         let entry = self.entries.entry(step.key()).or_insert_with(new);
-        entry.after = after;
+        entry.after = match &meant {
+            None => None,
+            // A run that was cut off had acted.
+            Some(_) if entry.meant.as_ref() == Some(&now) => Some(now),
+            Some(_) => entry.after.take(),
+        };
+        entry.meant = meant;
         entry.run = run.clone();
         self.format = Self::FORMAT;
     }
@@ -68,6 +92,7 @@ impl ClusterLedger {
     pub fn done(&mut self, key: &str, after: Done) {
         if let Some(entry) = self.entries.get_mut(key) {
             entry.after = Some(after);
+            entry.meant = None;
         }
     }
 

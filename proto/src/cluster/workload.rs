@@ -44,6 +44,17 @@ pub enum Stamp {
     Absent,
 }
 
+impl Stamp {
+    /// Whether a workload is stamped so.
+    pub fn is_of(&self, seen: &WorkloadSeen) -> bool {
+        match (self, &seen.stamp) {
+            (Self::Any, _) | (Self::Absent, None) => true,
+            (Self::Is(want), Some(stamp)) => want == stamp,
+            (Self::Is(_), None) | (Self::Absent, Some(_)) => false,
+        }
+    }
+}
+
 /// Wants a workload rolled out to its end, with its template stamped so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -111,11 +122,7 @@ impl WorkloadStep {
     }
 
     pub(super) fn decide(&self, seen: &WorkloadSeen) -> Decision {
-        let stamped = match (&self.stamp, &seen.stamp) {
-            (Stamp::Any, _) | (Stamp::Absent, None) => true,
-            (Stamp::Is(want), Some(stamp)) => want == stamp,
-            (Stamp::Is(_), None) | (Stamp::Absent, Some(_)) => false,
-        };
+        let stamped = self.stamp.is_of(seen);
         let WorkloadSeen { ready, desired, .. } = seen;
         match (seen.exists, stamped) {
             // Its own step, before this one, makes it.

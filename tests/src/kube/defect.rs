@@ -130,7 +130,8 @@ impl Cluster {
 
     fn restart_proxy(&self, host: &str) -> Result<()> {
         let (on, of) = (format!("--field-selector=spec.nodeName={host}"), "--selector=k8s-app=kube-proxy");
-        self.kube(&["delete", "pod", "--namespace=kube-system", of, &on], None).map(drop)
+        let delete = ["delete", "pod", "--namespace=kube-system", "--grace-period=1"];
+        self.kube(&[&delete[..], &[of, &on]].concat(), None).map(drop)
     }
 }
 

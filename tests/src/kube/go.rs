@@ -45,7 +45,7 @@ impl Go {
     }
 
     fn set(&self, mut go: Command) -> Command {
-        go.env("GOTOOLCHAIN", self.toolchain).env("GOFLAGS", "").env("CGO_ENABLED", "0");
+        go.env_remove("GOROOT").env("GOTOOLCHAIN", self.toolchain).env("GOFLAGS", "").env("CGO_ENABLED", "0");
         go
     }
 }

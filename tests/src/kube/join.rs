@@ -49,10 +49,11 @@ pub(super) fn form(cluster: &Cluster, release: Release) -> Result<()> {
 }
 
 /// One after the other: each becomes a member of etcd. The certificates come by way of the cluster, under a key
-/// that lives as long as this function.
+/// that is of no use two hours later.
 fn join_control_planes(first: &Host, others: &[Host], init: &str) -> Result<()> {
-    let key = first.read("kubeadm certs certificate-key")?;
-    kubeadm(first, &format!("{init} --upload-certs --certificate-key={key}"))?;
+    kubeadm(first, init)?;
+    let upload = "kubeadm init phase upload-certs --upload-certs --config=/root/kubeadm.yaml";
+    let key = first.read(&format!("{upload} | tail -n1"))?;
     let join = join_command(first)?;
     for host in others {
         let own = format!("--control-plane --apiserver-advertise-address={}", host.address());

@@ -7,10 +7,14 @@ use crate::spec::Spec;
 /// Why tests of clusters cannot run here, if so.
 ///
 /// # Panics
-/// As [`crate::skip::reason`] does.
+/// As [`crate::skip::reason`] does: with `CI=true` and something missing that can be installed.
 pub fn lack() -> Option<String> {
-    let lack = crate::skip::reason();
-    lack.or_else(|| build::lack(Release::V1_37.kubernetes()).map(|error| error.to_string()))
+    if let Some(reason) = crate::skip::reason() {
+        return Some(reason);
+    }
+    let reason = build::lack(Release::V1_37.kubernetes())?.to_string();
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "CI must carry clusters: {reason}");
+    Some(reason)
 }
 
 /// Builds all that clusters of the tests are made of, and a template of each shape that several tests use; says

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::{Cluster, Metallb, build};
 use crate::error::{Doing, Result};
-use crate::host::Host;
 use crate::rack::Lab;
 use crate::run::{await_until, must};
 
@@ -70,13 +69,15 @@ impl Cluster {
         Outside { lab: self.lab() }
     }
 
-    /// Ends the API server of a control plane, and only it, by taking its static pod's manifest away. Returns
-    /// when nobody listens there any more.
+    /// Ends the API server of a control plane, and only it: its static pod's manifest is taken away, and it is
+    /// killed, so that nothing is drained for half a minute.
     pub fn stop_api_server(&self, host: &str) -> Result<()> {
         let host = self.lab().find(host)?;
         host.read(&format!("mv {API_MANIFEST} {API_ASIDE}"))?;
+        let kill = "pkill --signal KILL --exact kube-apiserver; sleep 0.2; ! pgrep --exact kube-apiserver";
         await_until(&format!("the API server of {} is gone", host.name()), LIMIT, || {
-            if listens(&host)? { Err("it listens".to_owned()) } else { Ok(()) }
+            let output = host.sh(kill).map_err(|error| error.to_string())?;
+            if output.success() { Ok(()) } else { Err(format!("process {}", output.text())) }
         })
     }
 
@@ -86,11 +87,6 @@ impl Cluster {
         host.read(&format!("mv {API_ASIDE} {API_MANIFEST}"))?;
         super::await_api(&host)
     }
-}
-
-fn listens(host: &Host) -> std::result::Result<bool, String> {
-    let asked = host.sh("ss --listening --tcp --numeric --no-header 'sport = 6443' | grep -q .");
-    asked.map(|output| output.success()).map_err(|error| error.to_string())
 }
 
 /// Deployment and Service.

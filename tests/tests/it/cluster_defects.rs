@@ -58,11 +58,16 @@ fn a_node_whose_proxy_or_pods_never_start() {
     let system = "--namespace=kube-system";
     let on_w1 = ["--selector=k8s-app=kube-proxy", "--field-selector=spec.nodeName=w1"];
     cluster.spoil("w1", ClusterDefect::ProxyNeverReady).unwrap();
-    let waiting = "--output=jsonpath={.items[*].status.containerStatuses[*].state.waiting.reason}";
-    until_said(&cluster, "CrashLoopBackOff", &[&["get", "pods", system, waiting], &on_w1[..]].concat());
-    let pod = kube(&cluster, &[&["get", "pods", system, "--output=name"], &on_w1[..]].concat());
-    let said = kube(&cluster, &["logs", system, "--tail=20", &pod]);
-    assert!(said.contains("Operation not permitted"), "{said}");
+    // Whichever container it is by now: each says the same before it ends.
+    await_until("kube-proxy on w1 says why it ends", LIMIT, || {
+        let pod = kube(&cluster, &[&["get", "pods", system, "--output=name"], &on_w1[..]].concat());
+        let said =
+            cluster.kube(&["logs", system, "--tail=20", &pod], None).map_err(|error| error.to_string())?;
+        if said.stdout.contains("Operation not permitted") { Ok(()) } else { Err(said.stdout) }
+    })
+    .unwrap();
+    let ended = "--output=jsonpath={.items[*].status.containerStatuses[*].lastState.terminated.exitCode}";
+    until_said(&cluster, "1", &[&["get", "pods", system, ended], &on_w1[..]].concat());
     cluster.heal("w1", ClusterDefect::ProxyNeverReady).unwrap();
     kube(&cluster, &[&["delete", "pod", system], &on_w1[..]].concat());
     kube(&cluster, &["rollout", "status", system, "daemonset/kube-proxy", "--timeout=120s"]);

@@ -278,9 +278,16 @@ async fn receipts(api: &Api) {
 async fn leases(api: &Api) {
     let holder =
         |operator: &str| Holder { operator: operator.into(), machine: "desk".into(), run: "r1".into() };
-    let lock = Hold::take(api, &holder("ann")).await.unwrap();
+    let lock = Hold::take(api, &holder("ann"), &|_| {}).await.unwrap();
     lock.check().unwrap();
-    match Hold::take(api, &holder("bob")).await.unwrap_err() {
+    let resource = Resource::known("coordination.k8s.io/v1", "Lease").unwrap();
+    let selector = Selector::namespace(lease::NAMESPACE).named(lease::NAME);
+    let renewed = api.watch_until(&resource, &selector, LIMIT, |set: &Set<Value>| {
+        let spec = &set.values().next()?["spec"];
+        (spec["renewTime"] != spec["acquireTime"]).then_some(())
+    });
+    assert!(matches!(renewed.await.unwrap(), Watched::Met(())));
+    match Hold::take(api, &holder("bob"), &|_| {}).await.unwrap_err() {
         LeaseError::Held { holder, since, quiet } => {
             assert_eq!(holder, "ann@desk/r1");
             assert!(since.starts_with("20") && quiet <= 5, "{since} {quiet}");
@@ -288,12 +295,11 @@ async fn leases(api: &Api) {
         other => panic!("{other}"),
     }
     lock.release().await.unwrap();
-    let lock = Hold::take(api, &holder("bob")).await.unwrap();
+    let lock = Hold::take(api, &holder("bob"), &|_| {}).await.unwrap();
     // As if bob had been silent for long.
     let old = json!({"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}});
-    let resource = Resource::known("coordination.k8s.io/v1", "Lease").unwrap();
     api.patch_merge(&resource, Some(lease::NAMESPACE), lease::NAME, &old, false).await.unwrap();
-    let taken = Hold::take(api, &holder("ann")).await.unwrap();
+    let taken = Hold::take(api, &holder("ann"), &|_| {}).await.unwrap();
     match lock.release().await.unwrap_err() {
         LeaseError::Lost { why } => assert_eq!(why, "ann@desk/r1 took it over"),
         other => panic!("{other}"),

@@ -94,6 +94,29 @@ impl Working {
         await_until(&format!("rackwright says `{text}`"), LIMIT, said).unwrap();
     }
 
+    /// Waits until it said something on standard error; false if it ended without.
+    #[track_caller]
+    pub(crate) fn says_or_ends(&mut self, text: &str) -> bool {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let ended = self.child.try_wait().unwrap().is_some();
+            match self.talk().contains(text) {
+                said if said || ended => return said,
+                _ => assert!(
+                    Instant::now() < deadline,
+                    "rackwright never says `{text}`; it said:\n{}",
+                    self.talk()
+                ),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Kills it, if it still runs.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+
     /// Insists that it has not ended yet: whoever waits for what it does would wait in vain.
     #[track_caller]
     pub(crate) fn assert_works(&mut self) {

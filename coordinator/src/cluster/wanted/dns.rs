@@ -8,7 +8,7 @@ use rackwright_proto::cluster::{ClusterStep, Family, TextStep, WorkloadKind, Wor
 use rackwright_proto::facts::ResolvConf;
 use rackwright_proto::finding::Finding;
 
-use super::{Scene, WantedStep, labels, node_name};
+use super::{Scene, WantedStep, edited, labels, node_name};
 use crate::cluster::{digest, look};
 use crate::corefile::set_forward;
 use crate::dns::{self, Policy, manager};
@@ -36,7 +36,7 @@ pub(super) fn steps(scene: Scene<'_>) -> Vec<WantedStep> {
     let (namespace, name) = ("kube-system".to_owned(), "coredns".to_owned());
     let text = TextStep { family: Family::Dns, namespace, name, entry: ENTRY.into(), want };
     let mut steps = vec![WantedStep { step: ClusterStep::Text(text), why: WHY.into() }];
-    if changes || stamped {
+    if changes || edited(scene, &steps[0].step) || stamped {
         steps.push(WantedStep { step: restart(stamp), why: WHY.into() });
     }
     steps

@@ -8,6 +8,7 @@ pub mod proxy;
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use rackwright_proto::cluster::ClusterStep;
 use rackwright_proto::finding::Finding;
 use rackwright_proto::name::NodeName;
 
@@ -22,6 +23,12 @@ pub(super) struct Scene<'a> {
     pub(super) rack: &'a Rack,
     pub(super) hosts: &'a [Surveyed],
     pub(super) sight: &'a Sight,
+}
+
+/// Whether a step was ours before: pods may still run with what was there, where a run was cut off between the edit and
+/// the restart.
+fn edited(scene: Scene<'_>, step: &ClusterStep) -> bool {
+    scene.sight.facts.ledger.entries.contains_key(&step.key())
 }
 
 /// The steps, in the order in which they run.

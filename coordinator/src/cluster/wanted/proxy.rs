@@ -11,7 +11,7 @@ use rackwright_proto::name::NodeName;
 use rackwright_proto::step::Seen;
 use rackwright_proto::traces::{self, ClusterTraces};
 
-use super::{Scene, WantedStep, node_name};
+use super::{Scene, WantedStep, edited, node_name};
 use crate::cluster::{digest, look};
 use crate::findings::Check;
 use crate::judge::{self, Asked};
@@ -91,7 +91,7 @@ pub(super) fn steps(scene: Scene<'_>) -> Vec<WantedStep> {
     let changes = want != now;
     let text = TextStep { family: Family::Proxy, namespace, name, entry: ENTRY.into(), want };
     let mut steps = vec![WantedStep { step: ClusterStep::Text(text), why: WHY.into() }];
-    if changes || is_stamped(scene) || !runs(scene, proxy) {
+    if changes || edited(scene, &steps[0].step) || is_stamped(scene) || !runs(scene, proxy) {
         steps.push(WantedStep { step: restart(stamp), why: WHY.into() });
     }
     steps

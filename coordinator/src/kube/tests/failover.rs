@@ -91,8 +91,8 @@ async fn a_create_that_broke_is_looked_for_before_it_is_sent_again() {
     let second = server(&authority, vec![Turn::Answer(200, map().to_string())]).await;
     let (arrived, _) = api(&access, vec![first.door("cp1"), second.door("cp2")], quick());
     arrived.create(&map(), false).await.unwrap();
-    assert_eq!(first.heard(), [post.clone()]);
-    assert_eq!(second.heard(), [get.clone()]);
+    assert_eq!(first.heard(), std::slice::from_ref(&post));
+    assert_eq!(second.heard(), std::slice::from_ref(&get));
 
     let second = server(&authority, vec![missing(), Turn::Answer(201, map().to_string())]).await;
     let first = server(&authority, vec![Turn::Hangup]).await;

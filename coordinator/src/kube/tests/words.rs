@@ -64,6 +64,9 @@ fn webhooks_that_cannot_be_asked_are_told_apart() {
     for (why, trouble) in cases {
         assert_eq!(call(why), trouble, "{why}");
     }
+    let conversion = "conversion webhook for metallb.io/v1beta1, Kind=BGPPeer failed: Post \"https://webhook-service\
+                      .metallb-system.svc:443/convert\": dial tcp 10.96.1.2:443: connect: connection refused";
+    assert!(matches!(fault(500, conversion), KubeFault::Webhook { trouble: WebhookTrouble::Refused, .. }));
     let denied = r#"admission webhook "pool.metallb.io" denied the request: ranges overlap"#;
     match fault(403, denied) {
         KubeFault::Denied { webhook, message } => {

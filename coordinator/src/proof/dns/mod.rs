@@ -40,6 +40,8 @@ pub struct DnsCase {
     pub not_ready: Vec<String>,
     /// How many ready endpoints the Service has.
     pub endpoints: usize,
+    /// All nodes of the cluster: hosts outside it have no way to these addresses.
+    pub nodes: BTreeSet<String>,
     /// The cluster's domain without a dot at its end: `cluster.local`.
     pub domain: String,
 }
@@ -68,13 +70,9 @@ pub fn case(facts: &ClusterFacts, domain: &str) -> DnsCase {
     let is_ready = |conditions: Option<_>| conditions.unwrap_or(true);
     let endpoints = endpoints.filter(|e| is_ready(e.conditions.as_ref().and_then(|c| c.ready))).count();
     let domain = domain.trim_end_matches('.').to_owned();
-    DnsCase {
-        services: dns.service.as_ref().map(cluster_ips).unwrap_or_default(),
-        pods,
-        not_ready,
-        endpoints,
-        domain,
-    }
+    let services = dns.service.as_ref().map(cluster_ips).unwrap_or_default();
+    let nodes = facts.nodes.iter().filter_map(|node| node.metadata.name.clone()).collect();
+    DnsCase { services, pods, not_ready, endpoints, nodes, domain }
 }
 
 fn cluster_ips(service: &Service) -> Vec<IpAddr> {
@@ -133,9 +131,9 @@ impl DnsCase {
     }
 }
 
-/// What each of these nodes is to ask: for a name of the cluster over UDP and TCP and for the root's name servers,
-/// at the Service and at each ready pod. Hosts outside the cluster have no way to these addresses.
-pub fn ask(case: &DnsCase, nodes: &[String]) -> BTreeMap<String, Vec<Asked>> {
+/// What each of these hosts that is a node is to ask: for a name of the cluster over UDP and TCP and for the root's name servers,
+/// at the Service and at each ready pod.
+pub fn ask(case: &DnsCase, hosts: &[String]) -> BTreeMap<String, Vec<Asked>> {
     let mut questions = Vec::new();
     let dns = |server: IpAddr, transport, name: String, kind| Reach::Dns {
         server: (server, PORT).into(),
@@ -151,6 +149,6 @@ pub fn ask(case: &DnsCase, nodes: &[String]) -> BTreeMap<String, Vec<Asked>> {
         questions.push(Asked::new(outside, OUTSIDE_WITHIN_MS));
     }
     // Without a ready pod nobody can answer.
-    let asks = |_: &&String| !case.pods.is_empty();
-    nodes.iter().filter(asks).map(|node| (node.clone(), questions.clone())).collect()
+    let asks = |host: &&String| !case.pods.is_empty() && case.nodes.contains(*host);
+    hosts.iter().filter(asks).map(|host| (host.clone(), questions.clone())).collect()
 }

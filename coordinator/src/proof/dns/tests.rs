@@ -23,6 +23,8 @@ fn pod(name: &str, ip: &str, node: &str, ready: &str) -> Pod {
 /// Two ready pods on w1 and w2.
 fn facts() -> ClusterFacts {
     let mut facts = ClusterFacts::default();
+    let node = |name| object(json!({"metadata": {"name": name}}));
+    facts.nodes = NODES.iter().chain(&["gone"]).map(node).collect();
     facts.dns.service = Some(object(json!({"spec": {"clusterIP": SERVICE, "clusterIPs": [SERVICE]}})));
     facts.dns.pods = vec![pod("coredns-b", POD_B, "w2", "True"), pod("coredns-a", POD_A, "w1", "True")];
     facts.dns.endpoints = vec![object(
@@ -150,6 +152,12 @@ fn a_cluster_of_ipv6_is_asked_for_its_own_kind() {
             if name == "kubernetes.default.svc.rack.example")
     });
     assert_eq!(named.count(), 6);
+}
+
+#[test]
+fn hosts_outside_the_cluster_are_not_asked() {
+    let asked = ask(&case(&facts(), "cluster.local"), &["w1".into(), "out".into()]);
+    assert_eq!(asked.keys().collect::<Vec<_>>(), ["w1"]);
 }
 
 #[test]
