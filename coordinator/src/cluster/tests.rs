@@ -127,7 +127,8 @@ fn carry_out(facts: &mut ClusterFacts, steps: &[PlannedClusterStep]) {
         assert!(planned.seen.still(&seen), "{planned:?} is stale: {seen:?}");
         let acts = matches!(step.decide(&seen), Decision::Change { .. });
         if acts && planned.purpose == Purpose::Want && step.inverse(&seen).is_some() {
-            facts.ledger.intend(&run(), step, &seen, digest::intended(step));
+            let meant = digest::intended(step);
+            facts.ledger.intend(&run(), step, &seen, digest::seen(&seen), meant);
         }
         if acts {
             act(facts, step);
@@ -139,7 +140,7 @@ fn carry_out(facts: &mut ClusterFacts, steps: &[PlannedClusterStep]) {
                 let done = digest::object(live(facts, object).unwrap());
                 facts.ledger.done(&step.key(), done);
             }
-            (Purpose::Want, _) => {}
+            (Purpose::Want, _) => facts.ledger.done(&step.key(), digest::intended(step).unwrap()),
         }
     }
 }

@@ -186,7 +186,7 @@ fn node(scene: Scene<'_>, node: &Node) -> Option<gates::Node> {
     Some(gates::Node {
         proxy: image_version(scene).unwrap_or_else(|| info.kubelet_version.clone()).parse().ok()?,
         kernel: info.kernel_version.clone(),
-        ipvs: host.and_then(|h| has_ipvs(h)),
+        ipvs: host.and_then(has_ipvs),
         networks: addresses.map(|a| a.net).collect(),
         name,
     })
