@@ -17,7 +17,7 @@ use super::push;
 use crate::balancer::{Manifest, fetch};
 use crate::cluster::outcome::{ClusterOutcome, ClusterResult};
 use crate::cluster::sight::{self, Sight};
-use crate::cluster::versions;
+use crate::cluster::{versions, wanted};
 use crate::console::chain;
 use crate::fleet;
 use crate::judge;
@@ -25,9 +25,11 @@ use crate::kube::gather::{Wishes, gather};
 use crate::kube::run::{Now, Run};
 use crate::kube::turns::Turns;
 use crate::kube::{Access, Api, Door, Options, act};
+use crate::plan::Because;
 use crate::proof::proxy::{self, Told};
+use crate::proxy::home;
 use crate::rack::Rack;
-use crate::rack::model::kubernetes::{Kubernetes, OwnKubeconfig};
+use crate::rack::model::kubernetes::{Kubernetes, OwnKubeconfig, Proxy};
 use crate::report::progress;
 use crate::survey::Surveyed;
 
@@ -91,6 +93,17 @@ pub enum About {
 /// Finds the rack's cluster and asks it, and its nodes about it.
 pub async fn find(context: &Context, heard: &mut [Surveyed], about: About) -> Found {
     let Some(kubernetes) = context.loaded.rack.kubernetes() else { return Found::Unwanted };
+    let found = ask(context, kubernetes, heard, about).await;
+    match (&kubernetes.proxy, about) {
+        (Some(proxy), About::Rack) => match want_files(context.parallel, proxy, heard, found.sight()).await {
+            Ok(()) => found,
+            Err(fault) => Found::Lost(fault),
+        },
+        _ => found,
+    }
+}
+
+async fn ask(context: &Context, kubernetes: &Kubernetes, heard: &mut [Surveyed], about: About) -> Found {
     let api = match open(context, kubernetes, heard).await {
         Ok(Some(api)) => api,
         Ok(None) => return Found::Absent,
@@ -100,6 +113,33 @@ pub async fn find(context: &Context, heard: &mut [Surveyed], about: About) -> Fo
         Ok(sight) => Found::Here(Box::new(Cluster { api, sight })),
         Err(fault) => Found::Lost(fault),
     }
+}
+
+/// Where kube-proxy's settings are a file on each host, as with k3s and RKE2, the hosts' plans have it. While the
+/// cluster cannot be asked whether that is so, what we once wrote stays.
+async fn want_files(
+    parallel: usize,
+    proxy: &Proxy,
+    heard: &mut [Surveyed],
+    sight: Option<&Sight>,
+) -> Result<(), Fault> {
+    let wanted = fleet::each(parallel, heard.iter_mut(), |one| async move {
+        let file = match sight {
+            Some(sight) => {
+                let is = |name: Option<&str>| name == Some(one.session.node.as_str());
+                let member = sight.facts.nodes.iter().any(|n| is(n.metadata.name.as_deref()));
+                let file = wanted::proxy::drop_in(proxy, &sight.facts).filter(|_| member);
+                file.map(|file| file.step())
+            }
+            None => home::written(&one.facts.ledger),
+        };
+        match file {
+            Some(file) => one.want_more(Because::new(file, "kubernetes.proxy")).await.map_err(|e| e.fault()),
+            None => Ok(()),
+        }
+    })
+    .await;
+    wanted.into_iter().collect()
 }
 
 /// A way to the API: the operator's own kubeconfig, or a tunnel through each control plane with the kubeconfig of the

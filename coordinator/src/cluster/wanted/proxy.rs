@@ -17,7 +17,7 @@ use crate::findings::Check;
 use crate::judge::{self, Asked};
 use crate::proof::case::{self, ServiceName, Stand};
 use crate::proxy::config::{self, Current, Wanted};
-use crate::proxy::home::{self, Home};
+use crate::proxy::home::{self, DropIn, Home};
 use crate::proxy::prove::{self, Live, Told, Traces};
 use crate::proxy::{gates, migrate, word};
 use crate::rack::model::kubernetes::Proxy;
@@ -48,6 +48,27 @@ pub fn home(facts: &crate::cluster::facts::ClusterFacts) -> Home {
         cilium_config: facts.cilium.as_ref().and_then(|c| c.data.clone()),
         calico_bpf: false,
     })
+}
+
+/// The file on each node's host that sets what the rack wants, where a file does.
+pub fn drop_in(proxy: &Proxy, facts: &crate::cluster::facts::ClusterFacts) -> Option<DropIn> {
+    home(facts).drop_in(&Wanted::from(proxy))
+}
+
+/// Nodes that have to be restarted so that such a file counts.
+fn restarts(scene: Scene<'_>) -> Vec<Finding> {
+    let Some(proxy) = wanted(scene) else { return Vec::new() };
+    let Some(file) = drop_in(proxy, &scene.sight.facts) else { return Vec::new() };
+    let found = scene.sight.told.iter().filter_map(|(node, said)| {
+        let is = |n: &&Node| n.metadata.name.as_deref() == Some(node);
+        let server = is_control_plane(scene.sight.facts.nodes.iter().find(is)?);
+        Some(file.restart(&node.parse().ok()?, server, proxy.mode, &said.mode))
+    });
+    crate::findings::merged(&found.collect::<Vec<_>>())
+}
+
+fn is_control_plane(node: &Node) -> bool {
+    node.metadata.labels.as_ref().is_some_and(|l| l.contains_key("node-role.kubernetes.io/control-plane"))
 }
 
 fn wanted(scene: Scene<'_>) -> Option<&Proxy> {
@@ -109,6 +130,7 @@ pub(super) fn gates(scene: Scene<'_>) -> Vec<Finding> {
     let want = proxy.map(Wanted::from);
     let home = home(facts);
     let mut found = vec![home.finding(want.as_ref())];
+    found.extend(restarts(scene));
     let Some(now) = text(scene) else { return found };
     let current = match config::read(&now) {
         Ok(current) => current,
@@ -208,10 +230,9 @@ pub(super) fn turns(scene: Scene<'_>, steps: &[WantedStep]) -> Vec<migrate::Node
     let node = |node: &Node| {
         let name = node.metadata.name.clone()?;
         let told = scene.sight.told.get(&name).and_then(|told| told.mode.clone().ok());
-        let labels = node.metadata.labels.as_ref();
         let annotations = node.metadata.annotations.as_ref();
         Some(migrate::Node {
-            control_plane: labels.is_some_and(|l| l.contains_key("node-role.kubernetes.io/control-plane")),
+            control_plane: is_control_plane(node),
             announces: announcers.get(&name).cloned().unwrap_or_default(),
             started: started.contains(name.as_str()),
             proven: told.is_some() && !unproven.contains(&name),
@@ -252,7 +273,7 @@ pub fn of_one(
 /// Whether every node runs what is configured, by its own word and by its kernel.
 pub(super) fn live(scene: Scene<'_>) -> Vec<Finding> {
     if home(&scene.sight.facts) != Home::Kubeadm {
-        return Vec::new();
+        return restarts(scene);
     }
     let told = match (wanted(scene), text(scene).and_then(|text| config::read(&text).ok())) {
         (Some(proxy), _) => Told { mode: proxy.mode, strict_arp: proxy.strict_arp },

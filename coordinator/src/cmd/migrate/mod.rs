@@ -19,6 +19,7 @@ use crate::cluster::{plan as cluster_plan, wanted};
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::judge::{self, Asked};
+use crate::proxy::home::Home;
 use crate::proxy::migrate::{self, Migration, Turn};
 use crate::rack::model::kubernetes::Proxy;
 use crate::report::migrate as report;
@@ -46,6 +47,10 @@ pub async fn run(console: Console, args: MigrateProxyArgs) -> Exit {
     }
     let found = cluster::find(&context, &mut heard, cluster::About::Rack).await;
     match &found {
+        Found::Here(cluster) if elsewhere(&context, cluster) => {
+            close(heard).await;
+            Exit::Refused
+        }
         Found::Here(cluster) => migrate(&context, cluster, heard, (&proxy, &chosen), args.yes).await,
         other => {
             close(heard).await;
@@ -53,6 +58,25 @@ pub async fn run(console: Console, args: MigrateProxyArgs) -> Exit {
             Exit::Failed
         }
     }
+}
+
+/// Whether kube-proxy's settings live where this command does not go; told if so.
+fn elsewhere(context: &Context, cluster: &Cluster) -> bool {
+    let home = wanted::proxy::home(&cluster.sight.facts);
+    if home == Home::Kubeadm {
+        return false;
+    }
+    let next = match home {
+        Home::K3s | Home::Rke2 => {
+            "; `rackwright apply` writes it, and tells which unit to restart on each node"
+        }
+        _ => "",
+    };
+    let place = home.words();
+    context.console.say(format_args!(
+        "error: kube-proxy's settings live elsewhere than in kubeadm's ConfigMap: {place}{next}; nothing was changed"
+    ));
+    true
 }
 
 fn why_not(found: &Found) -> String {
