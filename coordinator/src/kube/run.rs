@@ -123,7 +123,7 @@ impl Run<'_> {
         }
         let mut result = Ok(());
         for (planned, seen) in group.iter().zip(seen) {
-            hold.check().map_err(|e| locked(&e))?;
+            hold.ensure().await.map_err(|e| locked(&e))?;
             if (self.stop)() {
                 result = Err(stopped());
                 break;
