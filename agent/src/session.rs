@@ -201,6 +201,16 @@ impl<W: AsyncWrite + Unpin> Session<'_, W> {
                     Ok(dir) => self.follow(&dir, from_seq, "NODE").await?,
                     Err(fault) => self.say(&Reply::Fault(fault)).await?,
                 },
+                Request::Reboot => match may_reboot(self.host) {
+                    Ok(()) => {
+                        self.say(&Reply::Rebooting).await?;
+                        // Whether it comes is seen by the next session, which a failure leaves possible.
+                        if let Err(error) = self.host.reboot().await {
+                            tracing::error!("{}", chain(&error));
+                        }
+                    }
+                    Err(fault) => self.say(&Reply::Fault(fault)).await?,
+                },
                 Request::Confirm { run } => {
                     let reply = confirm(self.host, &run, self.since_ms).await;
                     self.say(&reply.map_or_else(Reply::Fault, |()| Reply::Confirmed)).await?;
@@ -335,6 +345,22 @@ fn check(host: &Host, run: &Run, basics: &Basics) -> Result<(), Fault> {
             run.plan.machine_id, basics.machine_id
         );
         return Err(Fault::new(FaultKind::Stale, doing, cause).next("plan again"));
+    }
+    Ok(())
+}
+
+/// Whether a reboot may be ordered from here: of the machine itself, by root, through systemd, and not in mid-run.
+fn may_reboot(host: &Host) -> Result<(), Fault> {
+    let refused = |kind, why: &str, next: &str| Err(Fault::new(kind, "reboot the host", why).next(next));
+    if lock::is_held(host) {
+        return Err(lock::LockError::Held(lock::holder(host)).fault("NODE"));
+    }
+    if !host.is_this() || !host.has_systemd() {
+        return refused(FaultKind::Host, "it has no systemd to stop its units first", "reboot it by hand");
+    }
+    if !is_root() {
+        let next = "set `ssh.become: sudo` in the rack, or `ssh.user: root`";
+        return refused(FaultKind::Host, "this agent does not run as root", next);
     }
     Ok(())
 }

@@ -149,6 +149,15 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Agent<R, W> {
         }
     }
 
+    /// Reboots the host: it begins as this returns.
+    pub async fn reboot(&mut self) -> Result<(), AgentError> {
+        const DOING: &str = "asking for a reboot";
+        match self.ask(&Request::Reboot, DOING, ANSWER).await? {
+            Reply::Rebooting => Ok(()),
+            other => Err(unexpected(other, DOING)),
+        }
+    }
+
     /// Starts a run; its events then come from [`Agent::next_event`].
     pub async fn run(&mut self, run: Run) -> Result<RunId, AgentError> {
         const DOING: &str = "starting a run";

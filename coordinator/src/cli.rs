@@ -41,6 +41,8 @@ pub enum Command {
     Status(CommonArgs),
     /// Undo what was applied, from the receipts on the nodes
     Revert(RevertArgs),
+    /// Change kube-proxy's mode to the rack's one node at a time: drain, replace, reboot if allowed, prove
+    MigrateProxy(MigrateProxyArgs),
     /// Listen to runs that go on, or went on, after this end went away
     Attach(AttachArgs),
     /// Show a node's host key and record it in known_hosts
@@ -113,6 +115,17 @@ pub struct ApplyArgs {
 #[derive(Debug, Args)]
 pub struct RevertArgs {
     /// What all commands take.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// `rackwright migrate-proxy`
+#[derive(Debug, Args)]
+pub struct MigrateProxyArgs {
+    /// What all commands take; `-n` gives a turn to these nodes only, and the others come in a later run.
     #[command(flatten)]
     pub common: CommonArgs,
     /// Do not ask

@@ -35,6 +35,7 @@ async fn dispatch(console: Console, command: Command) -> Exit {
         Command::Apply(args) => cmd::apply::run(console, args).await,
         Command::Status(args) => cmd::status::run(console, args).await,
         Command::Revert(args) => cmd::revert::run(console, args).await,
+        Command::MigrateProxy(args) => cmd::migrate::run(console, args).await,
         Command::Attach(args) => cmd::attach::run(console, args).await,
         Command::Trust(args) => cmd::trust::run(console, args).await,
         Command::Init(args) => cmd::init::run(console, &args),

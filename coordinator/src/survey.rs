@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rackwright_proto::facts::{Basics, Depth, Facts};
 use rackwright_proto::fault::{Fault, FaultKind};
+use rackwright_proto::file::FileStep;
 use rackwright_proto::l2::{Probe, Probed};
 use rackwright_proto::name::NodeName;
 use rackwright_proto::step::HostStep;
@@ -15,7 +16,7 @@ use crate::agent::{Agent, AgentError};
 use crate::console::chain;
 use crate::findings::clock::Reading;
 use crate::fleet;
-use crate::plan::{self, Wanted};
+use crate::plan::{self, Because, Wanted};
 use crate::rack::{Loaded, Node};
 use crate::ssh::deliver::AGENT_DIR;
 use crate::ssh::{Agents, ChannelReader, ChannelWriter, Connection, Dialer, Ending, SshError, Target};
@@ -239,6 +240,16 @@ impl<'a> Surveyor<'a> {
 }
 
 impl Surveyed {
+    /// Wants one more file of the host, and looks at what is there now. What the rack itself says of that path counts
+    /// more.
+    pub async fn want_more(&mut self, file: Because<FileStep>) -> Result<(), NodeError> {
+        if self.wanted.files.iter().any(|f| f.what.path == file.what.path) {
+            return Ok(());
+        }
+        self.wanted.files.push(file);
+        self.complete().await
+    }
+
     /// Asks for what only the facts made the planner want to see.
     async fn complete(&mut self) -> Result<(), NodeError> {
         let missing = plan::unobserved(&self.wanted, &self.facts)?;

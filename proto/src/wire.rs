@@ -24,10 +24,10 @@ pub const MAGIC: &[u8] = b"RACKWRIGHT/1\n";
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
 
 /// The version of requests and replies; any change of a shape here is a new one.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// The build that both ends must share: version and protocol. The agent's file is also named by its hash.
-pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "/2");
+pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "/3");
 
 /// Why a frame could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +139,8 @@ pub enum Request {
         /// The run.
         run: RunId,
     },
+    /// Reboot the host. Answered first.
+    Reboot,
 }
 
 /// What the agent answers. `Run` and `Attach` are answered by `Following`, events, and `Followed`.
@@ -169,6 +171,8 @@ pub enum Reply {
     },
     /// To `Confirm`.
     Confirmed,
+    /// To `Reboot`: it begins now.
+    Rebooting,
     /// The request could not be served.
     Fault(Fault),
 }

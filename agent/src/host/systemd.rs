@@ -97,6 +97,11 @@ impl Host {
         Ok(names.iter().map(|_| states.next().unwrap_or_default()).collect())
     }
 
+    /// Reboots, units stopped first. It has only begun when this returns.
+    pub async fn reboot(&self) -> Result<(), CommandError> {
+        self.run_ok(&["systemctl", "--no-ask-password", "reboot"], DEADLINE).await.map(|_| ())
+    }
+
     /// `systemctl VERB UNIT`, or `systemctl daemon-reload` without one.
     pub async fn systemctl(&self, verb: &str, unit: Option<&UnitName>) -> Result<(), CommandError> {
         let mut argv = vec!["systemctl", "--quiet", "--no-ask-password", verb];

@@ -89,6 +89,9 @@ fn looking_changes_nothing() {
     session.send(&Request::Attach { run: None, from_seq: 0 });
     let Reply::Fault(fault) = session.hear() else { panic!("a run was found") };
     assert_eq!(fault.cause, "this host has no such run");
+    session.send(&Request::Reboot);
+    let Reply::Fault(fault) = session.hear() else { panic!("a tree is no machine to reboot") };
+    assert_eq!(fault.next, "reboot it by hand");
     assert_eq!(session.end(), 0);
     assert_eq!(tree.everything(), before);
     assert!(!tree.at("var").exists() && !tree.at("run").exists(), "state was made by looking");

@@ -52,6 +52,10 @@ pub const NAMES: &[(&str, &str)] = &[
     ),
     (SERVICE_POOL_UNKNOWN, "A Service asks for a pool that does not exist."),
     (
+        SERVICE_POOLS_NOT_TAKEN,
+        "MetalLB 0.13 does not take changed pools while a Service has an address of none.",
+    ),
+    (
         SERVICE_REQUEST_IGNORED,
         "A Service asks with an annotation that this version of MetalLB does not read.",
     ),
@@ -97,6 +101,7 @@ pub(super) const SERVICE_PENDING: &str = "service-pending";
 pub(super) const SERVICE_POOL_EXHAUSTED: &str = "service-pool-exhausted";
 pub(super) const SERVICE_POOL_NOT_FOR_IT: &str = "service-pool-not-for-it";
 pub(super) const SERVICE_POOL_UNKNOWN: &str = "service-pool-unknown";
+pub(super) const SERVICE_POOLS_NOT_TAKEN: &str = "service-pools-not-taken";
 pub(super) const SERVICE_REQUEST_IGNORED: &str = "service-request-ignored";
 pub(super) const SERVICE_REQUEST_OUTSIDE: &str = "service-request-outside";
 pub(super) const SERVICE_REQUEST_TAKEN: &str = "service-request-taken";

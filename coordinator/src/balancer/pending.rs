@@ -29,6 +29,7 @@ pub fn reason(facts: &ClusterFacts, service: &Service) -> Reason {
         .or_else(|| case.by_address())
         .or_else(|| case.by_pool())
         .or_else(|| case.by_itself())
+        .or_else(|| case.pools_not_taken())
         .or_else(|| by_event(said.as_deref()));
     let reason = found.unwrap_or_else(|| {
         let fix = "see `kubectl describe service` and the log of MetalLB's controller; it may only need another moment";
@@ -239,20 +240,30 @@ impl<'a> Case<'a> {
             |pool: &&&Pool| wanted.iter().any(|four| pool.size(*four) > 0 && self.free(pool, *four) == 0);
         let served = |pool: &&&Pool| wanted.iter().any(|four| pool.size(*four) > 0);
         let may: Vec<&&Pool> = pools.iter().filter(served).collect();
-        (!may.is_empty() && may.iter().all(|pool| full(&pool))).then(|| {
+        (!may.is_empty() && may.iter().all(full)).then(|| {
             let count = |pool: &&&Pool| {
-                format!(
-                    "pool {} has {} addresses, and {} are taken",
-                    pool.name,
-                    self.size(pool),
-                    self.used(pool).len()
-                )
+                let buggy = if avoids_buggy(pool) { ", without those that end in .0 or .255" } else { "" };
+                let size = self.size(pool);
+                let of = if size == 1 { "address" } else { "addresses" };
+                format!("pool {} has {size} {of}{buggy}, and {} taken", pool.name, self.used(pool).len())
             };
             let reason =
                 Reason::new(names::SERVICE_POOL_EXHAUSTED, "all addresses that it could have are taken");
             let fix = "add addresses to a pool, or delete Services of type LoadBalancer that nobody needs";
             reason.seen(list(may.iter().map(count))).fix(fix)
         })
+    }
+
+    /// Up to 0.13 the controller refuses all of a new configuration in which an address in use has no pool.
+    fn pools_not_taken(&self) -> Option<Reason> {
+        let release = self.release.filter(|release| *release < Release::TAKES_ADDRESSES_AWAY)?;
+        let mut given = self.facts.services.iter().flat_map(|s| given(s).into_iter().map(move |ip| (s, ip)));
+        let (service, address) = given.find(|(_, address)| self.view.pool_of(*address).is_none())?;
+        let words = format!("MetalLB {release} goes on with its former pools");
+        let evidence =
+            format!("Service {} has {address}, which no pool holds any more", service_name(service));
+        let fix = "put that address back into a pool, or delete that Service; then the present pools count";
+        Some(Reason::new(names::SERVICE_POOLS_NOT_TAKEN, words).seen(evidence).fix(fix))
     }
 
     fn size(&self, pool: &Pool) -> u128 {
@@ -268,9 +279,7 @@ impl<'a> Case<'a> {
         let used = self.used(pool);
         let free =
             pool.size(four).saturating_sub(used.iter().filter(|ip| ip.is_ipv4() == four).count() as u128);
-        let buggy =
-            pool.object.pointer("/spec/avoidBuggyIPs").and_then(serde_json::Value::as_bool).unwrap_or(false);
-        if !buggy || !four || free > 64 {
+        if !avoids_buggy(pool) || !four || free > 64 {
             return free;
         }
         let good = |ip: &IpAddr| {
@@ -287,6 +296,10 @@ impl<'a> Case<'a> {
     }
 }
 
+fn avoids_buggy(pool: &Pool) -> bool {
+    pool.object.pointer("/spec/avoidBuggyIPs").and_then(serde_json::Value::as_bool).unwrap_or(false)
+}
+
 fn named(families: &[bool]) -> String {
     list(families.iter().map(|four| family(*four)))
 }
@@ -299,12 +312,14 @@ fn no_controller(facts: &ClusterFacts) -> Option<Reason> {
         return Some(missing.seen("no Deployment of it in its namespace").fix("`rackwright apply`"));
     };
     let ready = controller.status.as_ref().and_then(|s| s.ready_replicas).unwrap_or(0);
-    let name = controller.metadata.name.as_deref().unwrap_or_default();
     (ready == 0).then(|| {
+        let metadata = &controller.metadata;
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let namespace = metadata.namespace.as_deref().unwrap_or("metallb-system");
         let troubles = workload::troubles(&facts.balancer, "controller");
-        let evidence = format!("Deployment {name} has no ready pod; {}", list(troubles));
-        let fix =
-            format!("see `kubectl -n NAMESPACE describe pods -l component=controller` and the log of {name}");
+        let troubles = if troubles.is_empty() { vec!["no pod of it was made".to_owned()] } else { troubles };
+        let evidence = format!("Deployment {name} has no ready pod: {}", list(troubles));
+        let fix = format!("kubectl -n {namespace} describe deployment,pods -l component=controller");
         reason("MetalLB's controller is not ready, so nobody hands out addresses").seen(evidence).fix(fix)
     })
 }

@@ -9,6 +9,8 @@ use crate::rack::words::Version;
 pub struct Release(pub u32, pub u32, pub u32);
 
 impl Release {
+    /// Pools that do not hold an address in use are taken, and the address is taken away.
+    pub(super) const TAKES_ADDRESSES_AWAY: Self = Self(0, 14, 0);
     /// Labels of excluded nodes count in layer 2 mode.
     pub(super) const EXCLUDES_NODES: Self = Self(0, 14, 0);
     /// Nobody reads `AddressPool` any more.

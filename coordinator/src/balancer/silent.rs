@@ -84,7 +84,11 @@ fn no_endpoints(facts: &ClusterFacts, service: &Service) -> Option<Reason> {
         }
     };
     let words = "the Service has no ready endpoint, and MetalLB announces none such";
-    let fix = "see why its pods are not ready: `kubectl get pods -l SELECTOR`, then `kubectl describe pod`";
+    let namespace = service.metadata.namespace.as_deref().unwrap_or("default");
+    let fix = match selector.is_empty() {
+        true => "give the Service a selector, or make an EndpointSlice for it".to_owned(),
+        false => format!("see why: kubectl -n {namespace} describe pods -l {}", selector.join(",")),
+    };
     Some(Reason::new(names::SILENT_NO_ENDPOINTS, words).seen(evidence).fix(fix))
 }
 
@@ -114,10 +118,12 @@ fn candidates<'a>(
             }
         };
         let there = format!("L2Advertisements: {}", list(view.advertisements.iter().map(|ad| &ad.name)));
-        let fix = format!(
-            "add `- {{pools: [{}]}}` to kubernetes.metallb.advertisements, then `rackwright apply`",
-            pool.name
-        );
+        let fix = match carriers.is_empty() {
+            true => format!("add `- {{pools: [{}]}}` to kubernetes.metallb.advertisements", pool.name),
+            false => {
+                "label the Service so that one of them takes it, or add an advertisement for it".to_owned()
+            }
+        };
         return Err(reason(words).seen(there).fix(fix));
     }
     let nodes: Vec<&Node> = facts.nodes.iter().filter(|node| takes.iter().any(|ad| ad.lets(node))).collect();

@@ -24,7 +24,7 @@ pub struct ClusterFacts {
     pub dns: DnsFacts,
     /// MetalLB.
     pub balancer: BalancerFacts,
-    /// All Services of type LoadBalancer.
+    /// All Services of type LoadBalancer, and those that the rack names.
     pub services: Vec<Service>,
     /// Endpoints of the Services that the rack names.
     pub endpoints: Vec<EndpointSlice>,

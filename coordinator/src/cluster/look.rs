@@ -3,7 +3,7 @@
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use rackwright_proto::cluster::workload::STAMP;
+use rackwright_proto::cluster::workload::{HELD, STAMP};
 use rackwright_proto::cluster::{
     ClusterSeen, ClusterStep, Family, ObjectSeen, ObjectStep, TextSeen, TextStep, WorkloadKind, WorkloadSeen,
     WorkloadStep,
@@ -70,6 +70,7 @@ pub fn daemon_set(set: Option<&DaemonSet>) -> WorkloadSeen {
         desired: number(status.desired_number_scheduled),
         ready: if known { number(updated.min(status.number_available.unwrap_or(0))) } else { 0 },
         rolling: !known || updated < status.desired_number_scheduled,
+        held: metadata.annotations.as_ref().is_some_and(|all| all.contains_key(HELD)),
     }
 }
 
@@ -88,6 +89,7 @@ pub fn deployment(deployment: Option<&Deployment>) -> WorkloadSeen {
         desired: number(desired),
         ready: if known { number(updated.min(status.available_replicas.unwrap_or(0))) } else { 0 },
         rolling: !known || updated < desired || status.replicas.unwrap_or(0) > updated,
+        held: false,
     }
 }
 

@@ -4,14 +4,18 @@
 //! - [`look`]: what the facts tell of one step.
 //! - [`plan`]: from what is wanted, what there is and what we did before, to a list of steps.
 //! - [`outcome`]: how a run went, and what is in effect.
+//! - [`drain`]: what becomes of a node's pods.
 //! - [`digest`]: what is there by our doing, in short.
 
 pub mod digest;
+pub mod drain;
 pub mod facts;
 pub mod look;
 pub mod outcome;
 pub mod plan;
 pub mod sight;
+#[cfg(test)]
+mod tests;
 pub mod versions;
 pub mod wanted;
 

@@ -1,5 +1,6 @@
 //! How a run went on the cluster, and what is in effect there by our doing.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use rackwright_proto::cluster::{ClusterEntry, ClusterSeen, ClusterStep};
@@ -22,6 +23,8 @@ pub struct ClusterOutcome {
     pub steps: Vec<ClusterStepOutcome>,
     /// How many requests the API server was asked, all in all.
     pub requests: u64,
+    /// The same by verb and resource: `get configmaps`.
+    pub asked: BTreeMap<String, u64>,
 }
 
 /// How a run went on the cluster, in one word.

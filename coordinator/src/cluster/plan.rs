@@ -33,10 +33,20 @@ pub struct Planned {
 }
 
 /// What is to be done for `wanted`: first what we did once and nobody wants any more is undone, since an address pool
-/// may come back under another name.
+/// may come back under another name. Only advertisements go last: MetalLB takes the union of all, so nothing is silent
+/// while one takes over from another, or where a run ends before it does.
 pub fn plan(facts: &ClusterFacts, wanted: &[WantedStep]) -> Planned {
     let keys: Vec<String> = wanted.iter().map(|w| w.step.key()).collect();
     let mut planned = undo(facts, |key| !keys.iter().any(|k| k == key), "no longer wanted by the rack");
+    let wants = only(facts, wanted);
+    planned.steps.extend(wants.steps);
+    planned.findings.extend(wants.findings);
+    planned
+}
+
+/// What is to be done for `wanted`, whatever else we did once.
+pub fn only(facts: &ClusterFacts, wanted: &[WantedStep]) -> Planned {
+    let mut planned = Planned::default();
     for WantedStep { step, why } in wanted {
         let seen = look(facts, step);
         let decision = step.decide(&seen);
@@ -48,7 +58,13 @@ pub fn plan(facts: &ClusterFacts, wanted: &[WantedStep]) -> Planned {
             planned.steps.push(PlannedClusterStep { step, purpose: Purpose::Want, why, seen, decision });
         }
     }
+    // Stable: all else stays in order.
+    planned.steps.sort_by_key(ends_announcing);
     planned
+}
+
+fn ends_announcing(planned: &PlannedClusterStep) -> bool {
+    matches!(&planned.step, ClusterStep::Object(o) if o.kind == "L2Advertisement" && o.want.is_none())
 }
 
 /// What undoes everything that we did.

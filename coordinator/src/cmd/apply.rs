@@ -172,7 +172,7 @@ impl Done {
             Found::Here(here) => match plan.filter(|p| !p.steps.is_empty()) {
                 None => cluster::idle(ClusterResult::Unchanged),
                 Some(_) if !self.outcomes.iter().all(NodeOutcome::is_good) => cluster::idle(hosts_first()),
-                Some(plan) => cluster::carry_out(context, here, run, plan).await,
+                Some(plan) => cluster::carry_out(context, here, run, plan, None).await,
             },
         };
         self.cluster = Some(outcome);
@@ -189,7 +189,8 @@ impl Done {
         if self.proof.errors() > 0 {
             outcome.result = ClusterResult::NotProven { findings: self.proof.errors() };
         }
-        outcome.requests = here.api.counts().total();
+        let counts = here.api.counts();
+        (outcome.requests, outcome.asked) = (counts.total(), counts.requests);
     }
 
     async fn sum_up(mut self, context: &Context, run: Option<&RunId>) -> Exit {

@@ -56,9 +56,12 @@ async fn everything(context: &Context, cluster: &Found, heard: &mut [Surveyed]) 
     found.extend(cluster.findings(rack, heard));
     found.extend(probed(rack, heard, context.parallel, cluster.served()).await);
     if let Found::Here(cluster) = cluster {
-        found.extend(judge::live(rack, heard, &cluster.sight));
-        found.extend(prove::names(context, &cluster.sight, heard).await);
-        found.extend(prove::services(context, cluster, heard, false).await.findings);
+        let live = judge::live(rack, heard, &cluster.sight);
+        // Some of it stands against the rack, too, and was found already.
+        let new: Vec<Finding> = live.into_iter().filter(|f| !found.contains(f)).collect();
+        found.extend(new);
+        found.extend(prove::names(context, &cluster.sight.facts, heard).await);
+        found.extend(prove::services(context, &cluster.sight.facts, heard).await.findings);
     }
     judge::settle(rack, found, context.asked(heard))
 }

@@ -1,6 +1,6 @@
 //! The cluster's part of every command: find it, gather what is known of it, carry out its part of a plan.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,16 +17,19 @@ use super::push;
 use crate::balancer::{Manifest, fetch};
 use crate::cluster::outcome::{ClusterOutcome, ClusterResult};
 use crate::cluster::sight::{self, Sight};
-use crate::cluster::versions;
+use crate::cluster::{versions, wanted};
 use crate::console::chain;
 use crate::fleet;
 use crate::judge;
 use crate::kube::gather::{Wishes, gather};
 use crate::kube::run::{Now, Run};
+use crate::kube::turns::Turns;
 use crate::kube::{Access, Api, Door, Options, act};
+use crate::plan::Because;
 use crate::proof::proxy::{self, Told};
+use crate::proxy::home;
 use crate::rack::Rack;
-use crate::rack::model::kubernetes::{Kubernetes, OwnKubeconfig};
+use crate::rack::model::kubernetes::{Kubernetes, OwnKubeconfig, Proxy};
 use crate::report::progress;
 use crate::survey::Surveyed;
 
@@ -90,6 +93,17 @@ pub enum About {
 /// Finds the rack's cluster and asks it, and its nodes about it.
 pub async fn find(context: &Context, heard: &mut [Surveyed], about: About) -> Found {
     let Some(kubernetes) = context.loaded.rack.kubernetes() else { return Found::Unwanted };
+    let found = ask(context, kubernetes, heard, about).await;
+    match (&kubernetes.proxy, about) {
+        (Some(proxy), About::Rack) => match want_files(context.parallel, proxy, heard, found.sight()).await {
+            Ok(()) => found,
+            Err(fault) => Found::Lost(fault),
+        },
+        _ => found,
+    }
+}
+
+async fn ask(context: &Context, kubernetes: &Kubernetes, heard: &mut [Surveyed], about: About) -> Found {
     let api = match open(context, kubernetes, heard).await {
         Ok(Some(api)) => api,
         Ok(None) => return Found::Absent,
@@ -99,6 +113,33 @@ pub async fn find(context: &Context, heard: &mut [Surveyed], about: About) -> Fo
         Ok(sight) => Found::Here(Box::new(Cluster { api, sight })),
         Err(fault) => Found::Lost(fault),
     }
+}
+
+/// Where kube-proxy's settings are a file on each host, as with k3s and RKE2, the hosts' plans have it. While the
+/// cluster cannot be asked whether that is so, what we once wrote stays.
+async fn want_files(
+    parallel: usize,
+    proxy: &Proxy,
+    heard: &mut [Surveyed],
+    sight: Option<&Sight>,
+) -> Result<(), Fault> {
+    let wanted = fleet::each(parallel, heard.iter_mut(), |one| async move {
+        let file = match sight {
+            Some(sight) => {
+                let is = |name: Option<&str>| name == Some(one.session.node.as_str());
+                let member = sight.facts.nodes.iter().any(|n| is(n.metadata.name.as_deref()));
+                let file = wanted::proxy::drop_in(proxy, &sight.facts).filter(|_| member);
+                file.map(|file| file.step())
+            }
+            None => home::written(&one.facts.ledger),
+        };
+        match file {
+            Some(file) => one.want_more(Because::new(file, "kubernetes.proxy")).await.map_err(|e| e.fault()),
+            None => Ok(()),
+        }
+    })
+    .await;
+    wanted.into_iter().collect()
 }
 
 /// A way to the API: the operator's own kubeconfig, or a tunnel through each control plane with the kubeconfig of the
@@ -222,6 +263,7 @@ pub async fn carry_out(
     cluster: &Cluster,
     run: &RunId,
     plan: &ClusterPlan,
+    turns: Option<&dyn Turns>,
 ) -> ClusterOutcome {
     let rack = &context.loaded.rack;
     let progress = context.console.progress(1);
@@ -242,6 +284,7 @@ pub async fn carry_out(
         force: rack.waived("balancer-owned-by-others", None).is_some(),
         tell: &tell,
         stop: &|| stopped.load(Ordering::Relaxed),
+        turns,
     };
     let outcome = {
         let mut work = std::pin::pin!(run.carry_out(plan));
@@ -249,7 +292,7 @@ pub async fn carry_out(
             outcome = &mut work => outcome,
             _ = tokio::signal::ctrl_c() => {
                 stopped.store(true, Ordering::Relaxed);
-                progress.say(&name, "stopping after this step; Ctrl-C again leaves it as it is");
+                progress.say(&name, "stopping after this step, or this node; Ctrl-C again leaves it as it is");
                 tokio::select! {
                     outcome = &mut work => outcome,
                     _ = tokio::signal::ctrl_c() => broken_off(cluster),
@@ -276,14 +319,16 @@ fn broken_off(cluster: &Cluster) -> ClusterOutcome {
         "broken off by the operator in the middle of a step",
     )
     .next("apply again: what was begun is on record, and it goes on from there");
+    let counts = cluster.api.counts();
     ClusterOutcome {
         result: ClusterResult::Failed { fault },
         steps: Vec::new(),
-        requests: cluster.api.counts().total(),
+        requests: counts.total(),
+        asked: counts.requests,
     }
 }
 
 /// An outcome without a single step.
 pub fn idle(result: ClusterResult) -> ClusterOutcome {
-    ClusterOutcome { result, steps: Vec::new(), requests: 0 }
+    ClusterOutcome { result, steps: Vec::new(), requests: 0, asked: BTreeMap::new() }
 }

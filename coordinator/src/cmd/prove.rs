@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Service;
 use rackwright_proto::finding::{Finding, Severity};
 use rackwright_proto::l2::{Patience, Probe, Probed};
 use rackwright_proto::link::Network;
@@ -14,9 +15,11 @@ use tokio::net::TcpStream;
 use super::Context;
 use super::cluster::Cluster;
 use crate::balancer::{Reason, pending, silent};
+use crate::cluster::facts::ClusterFacts;
 use crate::cluster::outcome::{Proof, Proven};
 use crate::cluster::sight::{self, Sight};
 use crate::judge::{self, Asked};
+use crate::kube::{Resource, Selector, Set};
 use crate::network::NodeInput;
 use crate::proof::case::{self, Case, ServiceName, Stand};
 use crate::proof::hearing::{self, Hearing};
@@ -37,48 +40,99 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// `changed`, the cluster is asked anew, and what settles by itself within half a minute is waited for.
 pub async fn all(context: &Context, cluster: &Cluster, heard: &mut [Surveyed], changed: bool) -> Proof {
     let rack = &context.loaded.rack;
-    let mut proof = services(context, cluster, heard, changed).await;
-    let again = match changed {
-        true => super::cluster::looked_again(context, cluster, heard).await,
-        false => None,
+    let mut proof;
+    let now;
+    let sight = match changed {
+        true => {
+            assigned(context, cluster).await;
+            now = super::cluster::looked_again(context, cluster, heard).await;
+            let sight = now.as_ref().unwrap_or(&cluster.sight);
+            proof = patiently(context, cluster, sight, heard).await;
+            sight
+        }
+        false => {
+            proof = services(context, &cluster.sight.facts, heard).await;
+            &cluster.sight
+        }
     };
-    let sight = again.as_ref().unwrap_or(&cluster.sight);
-    proof.findings.extend(names(context, sight, heard).await);
+    proof.findings.extend(names(context, &sight.facts, heard).await);
     proof.findings.extend(judge::live(rack, heard, sight));
     proof.findings = judge::settle(rack, proof.findings, Asked::Some);
     proof
 }
 
+/// What must hold again before another node has its turn: DNS through its Service as one node asks, and the Services
+/// that the rack names. What settles by itself `within` that time is waited for.
+pub async fn between_turns(
+    context: &Context,
+    cluster: &Cluster,
+    heard: &mut [Surveyed],
+    node: &str,
+    within: Duration,
+) -> Vec<Finding> {
+    let until = tokio::time::Instant::now() + within;
+    let mut found = loop {
+        let facts = refreshed(context, cluster).await;
+        let facts = facts.as_ref().unwrap_or(&cluster.sight.facts);
+        let found = names_from(context, facts, heard, vec![node.to_owned()]).await;
+        let good = found.iter().all(|f| f.severity != Severity::Error);
+        if good || tokio::time::Instant::now() >= until {
+            break found;
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
+    let until = tokio::time::Instant::now() + within;
+    let proof = loop {
+        let facts = refreshed(context, cluster).await;
+        let proof = services(context, facts.as_ref().unwrap_or(&cluster.sight.facts), heard).await;
+        let good = proof.services.iter().all(|s| s.proven)
+            && proof.findings.iter().all(|f| f.severity != Severity::Error);
+        if good || tokio::time::Instant::now() >= until {
+            break proof;
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
+    found.extend(proof.findings);
+    judge::settle(&context.loaded.rack, found, Asked::Some)
+}
+
 /// Asks all hosts for DNS.
-pub async fn names(context: &Context, sight: &Sight, heard: &mut [Surveyed]) -> Vec<Finding> {
-    let case = dns::case(&sight.facts, &sight::domain(&sight.facts));
-    let hosts: Vec<String> = heard.iter().map(|s| s.session.node.to_string()).collect();
+pub async fn names(context: &Context, facts: &ClusterFacts, heard: &mut [Surveyed]) -> Vec<Finding> {
+    let hosts = heard.iter().map(|s| s.session.node.to_string()).collect();
+    names_from(context, facts, heard, hosts).await
+}
+
+async fn names_from(
+    context: &Context,
+    facts: &ClusterFacts,
+    heard: &mut [Surveyed],
+    hosts: Vec<String>,
+) -> Vec<Finding> {
+    let case = dns::case(facts, &sight::domain(facts));
     let asked = dns::ask(&case, &hosts);
     let reached = reach(context, heard, &asked).await;
     dns::judge(&case, &asked, &reached)
 }
 
-/// Asks for the addresses of the Services that the rack names. With `settle`, what changes by itself within half a
-/// minute is waited for: an address that is only now assigned.
-pub async fn services(context: &Context, cluster: &Cluster, heard: &mut [Surveyed], settle: bool) -> Proof {
-    let until = tokio::time::Instant::now() + if settle { SETTLE } else { Duration::ZERO };
-    loop {
-        let facts = match settle {
-            true => refreshed(context, cluster).await,
-            false => None,
-        };
-        let proof = once(context, facts.as_ref().unwrap_or(&cluster.sight.facts), heard).await;
+/// Asks for the addresses of the Services that the rack names, until all is well or half a minute is over. What the
+/// segment tells changes without a word of the API: that is asked again for the reasons only.
+async fn patiently(context: &Context, cluster: &Cluster, sight: &Sight, heard: &mut [Surveyed]) -> Proof {
+    let until = tokio::time::Instant::now() + SETTLE;
+    while tokio::time::Instant::now() < until {
+        let proof = services(context, &sight.facts, heard).await;
         let good = proof.services.iter().all(|s| s.proven)
             && proof.findings.iter().all(|f| f.severity != Severity::Error);
-        if good || tokio::time::Instant::now() >= until {
+        if good {
             return proof;
         }
         tokio::time::sleep(PAUSE).await;
     }
+    let now = super::cluster::looked_again(context, cluster, heard).await;
+    services(context, &now.as_ref().unwrap_or(sight).facts, heard).await
 }
 
 /// What the cluster says now; the answer of a moment ago where it cannot be asked.
-async fn refreshed(context: &Context, cluster: &Cluster) -> Option<crate::cluster::facts::ClusterFacts> {
+async fn refreshed(context: &Context, cluster: &Cluster) -> Option<ClusterFacts> {
     let kubernetes = context.loaded.rack.kubernetes()?;
     let wishes = crate::kube::gather::Wishes {
         balancer: kubernetes.metallb.as_ref().map(|m| m.namespace.to_string()).unwrap_or_default(),
@@ -88,11 +142,25 @@ async fn refreshed(context: &Context, cluster: &Cluster) -> Option<crate::cluste
     crate::kube::gather::gather(&cluster.api, &wishes).await.ok()
 }
 
-async fn once(
-    context: &Context,
-    facts: &crate::cluster::facts::ClusterFacts,
-    heard: &mut [Surveyed],
-) -> Proof {
+/// Waits until the Services that the rack names have addresses, or are not there; a watch tells.
+async fn assigned(context: &Context, cluster: &Cluster) {
+    let resource = Resource::of::<Service>();
+    let until = tokio::time::Instant::now() + SETTLE;
+    for service in context.loaded.rack.kubernetes().iter().flat_map(|k| &k.services) {
+        let selector = Selector::namespace(service.namespace.as_str()).named(service.name.as_str());
+        let has = |service: &Service| {
+            let status = service.status.as_ref().and_then(|s| s.load_balancer.as_ref());
+            status.is_some_and(|balancer| balancer.ingress.iter().flatten().next().is_some())
+        };
+        let come = |set: &Set<Service>| set.values().all(has).then_some(());
+        let within = until.saturating_duration_since(tokio::time::Instant::now());
+        // Whatever came of it, the proof tells.
+        let _ = cluster.api.watch_until(&resource, &selector, within, come).await;
+    }
+}
+
+/// Asks for the addresses of the Services that the rack names.
+pub async fn services(context: &Context, facts: &ClusterFacts, heard: &mut [Surveyed]) -> Proof {
     let rack = &context.loaded.rack;
     let mut proof = Proof::default();
     let cases = stands(rack, facts, &mut proof.findings);
@@ -135,11 +203,7 @@ fn proven(judged: &ServiceProof) -> Proven {
 }
 
 /// The addresses to prove; Services without one are told.
-fn stands(
-    rack: &Rack,
-    facts: &crate::cluster::facts::ClusterFacts,
-    findings: &mut Vec<Finding>,
-) -> Vec<Case> {
+fn stands(rack: &Rack, facts: &ClusterFacts, findings: &mut Vec<Finding>) -> Vec<Case> {
     let mut cases = Vec::new();
     for service in rack.kubernetes().iter().flat_map(|k| &k.services) {
         let name = ServiceName { namespace: service.namespace.to_string(), name: service.name.to_string() };
@@ -161,14 +225,15 @@ fn stands(
 }
 
 /// Why nobody may answer for an address.
-fn whys(facts: &crate::cluster::facts::ClusterFacts, case: &Case) -> Vec<Why> {
+fn whys(facts: &ClusterFacts, case: &Case) -> Vec<Why> {
     let is = |s: &&k8s_openapi::api::core::v1::Service| {
         s.metadata.name.as_deref() == Some(&case.service.name)
             && s.metadata.namespace.as_deref() == Some(&case.service.namespace)
     };
     let service = facts.services.iter().find(is);
     let reasons = service.map(|service| silent::reasons(facts, service, case.address)).unwrap_or_default();
-    reasons.into_iter().map(why).collect()
+    // That nothing was found is no reason.
+    reasons.into_iter().map(why).filter(|why| why.name != "service-silent").collect()
 }
 
 fn why(reason: Reason) -> Why {

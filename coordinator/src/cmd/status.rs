@@ -39,7 +39,7 @@ pub async fn run(console: Console, args: CommonArgs) -> Exit {
         Found::Here(here) => Some(ClusterState::Known(Box::new(ClusterStatus::of(&here.sight.facts)))),
     };
     let proof = match &found {
-        Found::Here(here) => prove::services(&context, here, &mut heard, false).await,
+        Found::Here(here) => prove::services(&context, &here.sight.facts, &mut heard).await,
         _ => Proof::default(),
     };
     let whole = report::status::Whole { nodes: &nodes, cluster: state.as_ref(), proof: &proof };

@@ -11,7 +11,8 @@ use rackwright_proto::cluster::{
 use rackwright_proto::fault::{Fault, FaultKind};
 use serde_json::Value;
 
-use super::{Api, Apply, KubeError, KubeFault, Resource, Selector, Watched, rollout, status};
+use super::turns::Turns;
+use super::{Api, Apply, Hold, KubeError, KubeFault, Resource, Selector, Watched, rollout, run, status};
 use crate::cluster::{digest, look};
 
 /// How often a ConfigMap that changed under us, but not in our entry, is replaced anew.
@@ -27,6 +28,23 @@ pub struct Manner<'a> {
     pub force: bool,
     /// Hears what is waited for.
     pub tell: &'a (dyn Fn(&str) + Sync),
+    /// The lock on the cluster.
+    pub lock: &'a Hold,
+    /// Whether the operator wants to stop, as soon as that is safe.
+    pub stop: &'a (dyn Fn() -> bool + Sync),
+    /// What happens around the replacement of each node's pod; nothing when left out.
+    pub turns: Option<&'a dyn Turns>,
+}
+
+impl Manner<'_> {
+    /// Whether to go on with the next node: the lock is ours still, and nobody wants to stop.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn go_on(&self) -> Result<(), Fault> {
+        self.lock.ensure().await.map_err(|e| run::locked(&e))?;
+        if (self.stop)() { Err(run::stopped()) } else { Ok(()) }
+    }
 }
 
 /// The same as a value for reports.
@@ -140,6 +158,17 @@ fn edited(step: &TextStep, how: &str) -> Fault {
     let doing = format!("edit {} of ConfigMap {}/{}", step.entry, step.namespace, step.name);
     let cause = format!("somebody edited it since the plan was made: {how}; nothing of it was overwritten");
     Fault::new(FaultKind::Stale, doing, cause).next("look at the new text, then plan and apply again")
+}
+
+/// The fault of a step whose object is not what its plan saw; says who edited a text, where that can be told.
+pub async fn edited_since(api: &Api, step: &ClusterStep, fault: Fault) -> Fault {
+    let ClusterStep::Text(step) = step else { return fault };
+    let resource = Resource::of::<ConfigMap>();
+    match api.get_object(&resource, Some(&step.namespace), &step.name).await {
+        Ok(Some(config)) => edited(step, &by_whom(&config)),
+        Ok(None) => edited(step, "it was removed"),
+        Err(_) => fault,
+    }
 }
 
 fn by_whom(config: &Value) -> String {

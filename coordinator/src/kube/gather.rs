@@ -1,5 +1,7 @@
 //! Asking a cluster all that planning and judging need: a number of requests that does not grow with its nodes.
 
+use std::collections::BTreeSet;
+
 use futures_util::future::try_join_all;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Service};
@@ -39,7 +41,10 @@ pub async fn gather(api: &Api, wishes: &Wishes) -> Result<ClusterFacts, KubeErro
     let services = api.list::<Service>(&Selector::all()).await?.items;
     let daemon_sets = api.list(&Selector::namespace(SYSTEM)).await?.items;
     let mut objects = wishes.steps.clone();
-    objects.extend(ledger.entries.values().filter_map(|entry| entry.undo.clone()));
+    // What is wanted still has the same key as what would undo it: one look serves both.
+    let wanted: BTreeSet<String> = objects.iter().map(ClusterStep::key).collect();
+    let undone = ledger.entries.iter().filter(|(key, _)| !wanted.contains(*key));
+    objects.extend(undone.filter_map(|(_, entry)| entry.undo.clone()));
     Ok(ClusterFacts {
         uid: system.and_then(|n| n.metadata.uid).unwrap_or_default(),
         version,
@@ -50,7 +55,7 @@ pub async fn gather(api: &Api, wishes: &Wishes) -> Result<ClusterFacts, KubeErro
         endpoints: endpoints(api, &wishes.services).await?,
         events: events(api, &wishes.services).await?,
         cilium: api.get(Some(SYSTEM), "cilium-config").await?,
-        services: services.into_iter().filter(is_balanced).collect(),
+        services: services.into_iter().filter(|s| is_balanced(s) || is_named(s, &wishes.services)).collect(),
         daemon_sets,
         ledger,
     })
@@ -68,6 +73,13 @@ fn namespace<'a>(wishes: &'a Wishes, ledger: &'a ClusterLedger) -> &'a str {
 
 fn is_balanced(service: &Service) -> bool {
     service.spec.as_ref().and_then(|s| s.type_.as_deref()) == Some("LoadBalancer")
+}
+
+fn is_named(service: &Service, names: &[(String, String)]) -> bool {
+    let of = &service.metadata;
+    names
+        .iter()
+        .any(|(namespace, name)| of.namespace.as_ref() == Some(namespace) && of.name.as_ref() == Some(name))
 }
 
 fn with_app(pods: &[Pod], app: &str) -> Vec<Pod> {

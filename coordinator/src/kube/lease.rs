@@ -188,6 +188,22 @@ impl Hold {
         }
     }
 
+    /// The same, after an API server that was away for longer than the lock lasts: nobody else took it, if it can be
+    /// renewed as it was last seen.
+    ///
+    /// # Errors
+    /// [`LeaseError::Lost`]
+    pub async fn ensure(&self) -> Result<(), LeaseError> {
+        for _ in 0..ATTEMPTS {
+            let late = lock(&self.state).renewed.elapsed() > DURATION / 2;
+            if !late || lock(&self.state).lost.is_some() {
+                break;
+            }
+            renew_once(&self.api, &self.state).await;
+        }
+        self.check()
+    }
+
     /// Gives the lock back.
     ///
     /// # Errors
@@ -213,7 +229,7 @@ impl Hold {
 
     /// Ends the renewal; the Lease as it is last known.
     async fn stop(&self) -> Result<Value, LeaseError> {
-        self.check()?;
+        self.ensure().await?;
         self.renewal.abort();
         // A renewal that was cut off may have arrived, so what is known may be older than what is.
         let (found, _) = read(&self.api).await?;
@@ -338,26 +354,29 @@ fn taken_by(found: Option<&Value>) -> String {
 
 /// Renews until the lock is lost or the task is ended.
 async fn renew(api: Api, state: Arc<Mutex<State>>) {
-    loop {
+    while lock(&state).lost.is_none() {
         tokio::time::sleep(RENEW).await;
-        let mut lease = lock(&state).lease.clone();
-        lease["spec"]["renewTime"] = micro(lock(&state).clock.now()).into();
-        let asked = Instant::now();
-        match api.replace_object(&lease, false).await {
-            Ok(renewed) => {
-                let mut state = lock(&state);
-                state.lease = renewed;
-                state.renewed = asked;
-            }
-            Err(error) if is_raced(&error) => {
-                if let Some(why) = look_again(&api, &state).await {
-                    lock(&state).lost = Some(why);
-                    return;
-                }
-            }
-            // The next round tries again; whoever asks is told when it has been too long.
-            Err(error) => tracing::warn!("{error}"),
+        renew_once(&api, &state).await;
+    }
+}
+
+async fn renew_once(api: &Api, state: &Mutex<State>) {
+    let mut lease = lock(state).lease.clone();
+    lease["spec"]["renewTime"] = micro(lock(state).clock.now()).into();
+    let asked = Instant::now();
+    match api.replace_object(&lease, false).await {
+        Ok(renewed) => {
+            let mut state = lock(state);
+            state.lease = renewed;
+            state.renewed = asked;
         }
+        Err(error) if is_raced(&error) => {
+            if let Some(why) = look_again(api, state).await {
+                lock(state).lost = Some(why);
+            }
+        }
+        // The next round tries again; whoever asks is told when it has been too long.
+        Err(error) => tracing::warn!("{error}"),
     }
 }
 

@@ -9,7 +9,8 @@
 //! lease       one coordinator at a time               -> Hold
 //! store       our receipts, in the cluster itself     -> Store
 //! gather      all that planning and judging need      -> ClusterFacts
-//! act         one step: look, and change (rollout: restart and wait)
+//! act         one step: look, and change (rollout: restart and wait; turns: node by node)
+//! nodes       a node's turn: cordon, evict within budgets, await its boot, uncordon
 //! receipts    what we did, as values, over the store
 //! run         a plan's steps under the lock, intentions before acts
 //! ```
@@ -27,6 +28,7 @@ pub mod error;
 pub mod gather;
 pub mod kubeconfig;
 pub mod lease;
+pub mod nodes;
 pub mod receipts;
 pub mod resource;
 pub mod rollout;
@@ -35,6 +37,7 @@ mod same;
 pub mod status;
 pub mod store;
 pub mod trouble;
+pub mod turns;
 pub mod watch;
 mod wire;
 

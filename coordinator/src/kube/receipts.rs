@@ -46,13 +46,16 @@ impl Receipts {
         Ok(Self { store, stored, ledger })
     }
 
-    /// Writes the ledger as it is now. Nothing is written where nothing is in effect and never was.
+    /// Writes the ledger as it is now, unless it is stored so.
     ///
     /// # Errors
     /// The API's refusal, or somebody else wrote meanwhile.
     pub async fn save(&mut self) -> Result<(), KubeError> {
         // Values of these types always serialise.
         let text = serde_json::to_string(&self.ledger).unwrap_or_default();
+        if self.stored.as_ref().and_then(|s| s.entries.get(LEDGER)) == Some(&text) {
+            return Ok(());
+        }
         let entries = BTreeMap::from([(LEDGER.to_owned(), text)]);
         self.stored = Some(self.store.save(self.stored.as_ref(), entries).await?);
         Ok(())

@@ -8,6 +8,7 @@ use rackwright_proto::fault::{Fault, FaultKind};
 use serde_json::{Value, json};
 
 use super::act::{Manner, fault, workload_of};
+use super::turns::{self, Strategy};
 use super::{Api, KubeError, Logs, Resource, Selector, Set, Watched};
 
 /// Lines of a container's log that are shown.
@@ -36,10 +37,27 @@ pub async fn roll(
     manner: &Manner<'_>,
 ) -> Result<(), Fault> {
     let resource = resource(step.kind);
+    let strategy = turns::strategy(api, step, manner).await?;
+    if strategy == (Strategy::ByUs { aside: true }) {
+        turns::set_aside(api, step).await?;
+    }
     if let Some(patch) = stamping(&step.stamp, seen) {
         let (namespace, name) = (Some(step.namespace.as_str()), step.name.as_str());
         api.patch_merge(&resource, namespace, name, &patch, false).await.map_err(|e| fault(&e))?;
     }
+    if strategy != Strategy::Own {
+        turns::one_by_one(api, step, manner).await?;
+    }
+    await_all(api, step, manner).await?;
+    match strategy != Strategy::Own || seen.held {
+        true => turns::put_back(api, step).await,
+        false => Ok(()),
+    }
+}
+
+/// Waits until all pods are of the present template and ready.
+async fn await_all(api: &Api, step: &WorkloadStep, manner: &Manner<'_>) -> Result<(), Fault> {
+    let resource = resource(step.kind);
     let selector = Selector::namespace(&step.namespace).named(&step.name);
     let mut best = (0, 0);
     loop {
@@ -47,7 +65,7 @@ pub async fn roll(
         let came = |set: &Set<Value>| {
             let seen = workload_of(kind, set.values().next()?);
             let better = seen.ready > best.0 || seen.desired > best.1;
-            if seen.is_complete() { Some(Came::All) } else { better.then_some(Came::More(seen)) }
+            if seen.is_rolled_out() { Some(Came::All) } else { better.then_some(Came::More(seen)) }
         };
         match api.watch_until::<Value, Came>(&resource, &selector, manner.patience, came).await {
             Ok(Watched::Met(Came::All)) => return Ok(()),
@@ -81,7 +99,7 @@ fn stamping(want: &Stamp, seen: &WorkloadSeen) -> Option<Value> {
 }
 
 /// Why pods do not become ready, node by node.
-async fn stuck(api: &Api, step: &WorkloadStep, manner: &Manner<'_>) -> Fault {
+pub(super) async fn stuck(api: &Api, step: &WorkloadStep, manner: &Manner<'_>) -> Fault {
     let what = format!("{} {}/{}", step.kind.as_str(), step.namespace, step.name);
     let doing = format!("roll out {what}");
     let mut lines = match troubled(api, step).await {

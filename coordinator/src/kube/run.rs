@@ -14,6 +14,7 @@ use super::Api;
 use super::act::{self, Manner, fault};
 use super::lease::{Hold, Holder, LeaseError};
 use super::receipts::Receipts;
+use super::turns::Turns;
 use crate::cluster::digest;
 use crate::cluster::outcome::{ClusterOutcome, ClusterResult, ClusterStepOutcome, StepResult};
 use crate::console::chain;
@@ -42,6 +43,8 @@ pub struct Run<'a> {
     pub tell: &'a (dyn Fn(Now<'_>) + Sync),
     /// Whether the operator wants to stop after the present step.
     pub stop: &'a (dyn Fn() -> bool + Sync),
+    /// What happens around the replacement of each node's pod, where that goes node by node.
+    pub turns: Option<&'a dyn Turns>,
 }
 
 impl Run<'_> {
@@ -53,12 +56,13 @@ impl Run<'_> {
                 0 => ClusterResult::Unchanged,
                 changes => ClusterResult::Changed { changes },
             },
-            Err(fault) if fault.kind == FaultKind::Locked => ClusterResult::Refused { fault },
+            Err(fault) if is_refusal(&fault, &steps) => ClusterResult::Refused { fault },
             Err(fault) => ClusterResult::Failed { fault },
         };
         let skipped = plan.steps[steps.len()..].iter().map(|s| told(s, StepResult::Skipped));
         steps.extend(skipped);
-        ClusterOutcome { result, steps, requests: self.api.counts().total() }
+        let counts = self.api.counts();
+        ClusterOutcome { result, steps, requests: counts.total(), asked: counts.requests }
     }
 
     async fn locked(&self, plan: &ClusterPlan, steps: &mut Vec<ClusterStepOutcome>) -> Result<(), Fault> {
@@ -107,7 +111,13 @@ impl Run<'_> {
             let now = act::observe(self.api, &planned.step).await.map_err(|e| fault(&e))?;
             let (step, wanted) = (&planned.step, planned.purpose == Purpose::Want);
             // What needs no undoing, such as waiting, needs no record.
-            if acts(planned, &now)? && wanted && step.inverse(&now).is_some() {
+            let acts = match acts(planned, &now) {
+                Err(fault) if fault.kind == FaultKind::Stale => {
+                    return Err(act::edited_since(self.api, step, fault).await);
+                }
+                acts => acts?,
+            };
+            if acts && wanted && step.inverse(&now).is_some() {
                 let meant = digest::intended(step);
                 receipts.ledger.intend(&self.id, step, &now, digest::seen(&now), meant);
                 intended = true;
@@ -119,13 +129,13 @@ impl Run<'_> {
         }
         let mut result = Ok(());
         for (planned, seen) in group.iter().zip(seen) {
-            hold.check().map_err(|e| locked(&e))?;
+            hold.ensure().await.map_err(|e| locked(&e))?;
             if (self.stop)() {
                 result = Err(stopped());
                 break;
             }
             (self.tell)(Now::Step(steps.len() + 1, of, planned));
-            match self.one(receipts, planned, &seen).await {
+            match self.one(hold, receipts, planned, &seen).await {
                 Ok(outcome) => steps.push(told(planned, outcome)),
                 Err(fault) => {
                     steps.push(told(planned, StepResult::Failed { fault: fault.clone() }));
@@ -141,6 +151,7 @@ impl Run<'_> {
     /// Observed before, decided, done, and observed again: after acting, the decision must be to keep.
     async fn one(
         &self,
+        hold: &Hold,
         receipts: &mut Receipts,
         planned: &PlannedClusterStep,
         seen: &ClusterSeen,
@@ -157,6 +168,9 @@ impl Run<'_> {
             // What an undo brings back is ours to give.
             force: self.force || planned.purpose == Purpose::Undo,
             tell: &|text| (self.tell)(Now::Waiting(text)),
+            lock: hold,
+            stop: self.stop,
+            turns: self.turns,
         };
         act::act(self.api, step, seen, &manner).await?;
         let (now, done) = act::observe_done(self.api, step).await.map_err(|e| fault(&e))?;
@@ -188,6 +202,12 @@ impl Run<'_> {
         receipts.save().await?;
         hold.release().await
     }
+}
+
+/// Whether nothing was done, because of others: they hold the lock, or changed what the plan was made from.
+fn is_refusal(fault: &Fault, steps: &[ClusterStepOutcome]) -> bool {
+    let idle = || steps.iter().all(|s| s.outcome != StepResult::Changed);
+    fault.kind == FaultKind::Locked || (fault.kind == FaultKind::Stale && idle())
 }
 
 /// Whether a step acts, given what is there now. What changed since the plan was made stops it, unless it changed to
@@ -227,7 +247,7 @@ fn told(planned: &PlannedClusterStep, outcome: StepResult) -> ClusterStepOutcome
     ClusterStepOutcome { key: planned.step.key(), title: planned.step.title(), outcome }
 }
 
-fn locked(error: &LeaseError) -> Fault {
+pub(super) fn locked(error: &LeaseError) -> Fault {
     match error {
         LeaseError::Kube(error) => fault(error),
         LeaseError::Held { .. } => Fault::new(FaultKind::Locked, "work on the cluster", chain(error)),
@@ -235,7 +255,7 @@ fn locked(error: &LeaseError) -> Fault {
     }
 }
 
-fn stopped() -> Fault {
+pub(super) fn stopped() -> Fault {
     Fault::new(FaultKind::Host, "work on the cluster", "stopped by the operator between two steps")
         .next("apply again: it goes on from there")
 }

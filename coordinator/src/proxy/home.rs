@@ -4,11 +4,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use rackwright_proto::file::{Content, FileStep, FileWant};
 use rackwright_proto::finding::Finding;
+use rackwright_proto::name::NodeName;
+use rackwright_proto::receipt::Ledger;
+use rackwright_proto::step::HostStep;
 
 use super::config::Wanted;
 use super::word;
 use crate::findings::Check;
+use crate::rack::model::kubernetes::ProxyMode;
 
 /// What tells where the settings live.
 #[derive(Debug, Clone, Default)]
@@ -63,6 +68,11 @@ pub enum Home {
     /// No kube-proxy, and nothing that would do its work.
     Missing,
 }
+
+/// Where k3s reads settings of ours.
+const K3S: &str = "/etc/rancher/k3s/config.yaml.d/50-rackwright.yaml";
+/// Where RKE2 does.
+const RKE2: &str = "/etc/rancher/rke2/config.yaml.d/50-rackwright.yaml";
 
 /// A file on a host that holds kube-proxy's settings and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,10 +155,8 @@ impl Home {
     /// The file that sets it, where a file on the host does.
     pub fn drop_in(&self, wanted: &Wanted) -> Option<DropIn> {
         let (path, units) = match self {
-            Self::K3s => ("/etc/rancher/k3s/config.yaml.d/50-rackwright.yaml", ["k3s", "k3s-agent"]),
-            Self::Rke2 => {
-                ("/etc/rancher/rke2/config.yaml.d/50-rackwright.yaml", ["rke2-server", "rke2-agent"])
-            }
+            Self::K3s => (K3S, ["k3s", "k3s-agent"]),
+            Self::Rke2 => (RKE2, ["rke2-server", "rke2-agent"]),
             _ => return None,
         };
         let mut text = String::from(
@@ -182,6 +190,48 @@ impl Home {
         };
         check.error(self.words(), fix)
     }
+}
+
+impl DropIn {
+    /// The step that puts it on a host.
+    pub fn step(&self) -> FileStep {
+        let (owner, group) = ("root".to_owned(), "root".to_owned());
+        let want = FileWant::Content { content: Content::Text(self.text.clone()), mode: 0o644, owner, group };
+        FileStep { path: self.path.to_owned(), want }
+    }
+
+    /// The warning for a node whose kube-proxy is not in the wanted mode, by its own word: the file is read at the
+    /// unit's start only.
+    pub fn restart(
+        &self,
+        node: &NodeName,
+        server: bool,
+        wanted: ProxyMode,
+        said: &Result<String, String>,
+    ) -> Finding {
+        let wanted = word(wanted);
+        let check = |expected| {
+            let checked = "the mode that kube-proxy runs in, whose settings are read at the start only";
+            Check::new("proxy-restart-needed", &[node], self.path, checked, expected)
+        };
+        let unit = self.units[usize::from(!server)];
+        let fix = format!("once the file is there, `systemctl restart {unit}`, one node at a time");
+        match said {
+            Ok(mode) if mode == wanted => check(wanted).pass(mode),
+            Ok(mode) => check(wanted).warning(mode, fix),
+            Err(why) => check(wanted).warning(format!("it does not say: {why}"), fix),
+        }
+    }
+}
+
+/// The file of ours that a host has by an earlier run, as it was last written: what stays while the cluster, which
+/// tells whose it is, cannot be asked.
+pub fn written(ledger: &Ledger) -> Option<FileStep> {
+    let entries = [K3S, RKE2].into_iter().filter_map(|path| ledger.entries.get(&format!("file/{path}")));
+    { entries }.find_map(|entry| match &entry.step {
+        HostStep::File(step) => Some(step.clone()),
+        _ => None,
+    })
 }
 
 /// kube-proxy's flags.

@@ -3,11 +3,13 @@
 //! - [`config`]: its configuration, read and set.
 //! - [`gates`]: which mode works with which version and kernel.
 //! - [`home`]: where its settings live, by distribution.
+//! - [`migrate`]: a change of mode, node by node.
 //! - [`prove`]: whether a node does live what it was told.
 
 pub mod config;
 pub mod gates;
 pub mod home;
+pub mod migrate;
 pub mod prove;
 #[cfg(test)]
 mod tests;
@@ -25,11 +27,19 @@ pub const NAMES: &[(&str, &str)] = &[
     ),
     ("proxy-mode-deprecated", "ipvs mode is on its way out of Kubernetes."),
     ("proxy-mode-differs", "kube-proxy runs in another mode than it was told."),
+    (
+        "proxy-mode-from-ipvs",
+        "Nodes are to leave ipvs mode, which `rackwright migrate-proxy` does one by one, drained and rebooted if allowed.",
+    ),
     ("proxy-mode-gone", "This kube-proxy has no ipvs mode any more."),
     ("proxy-mode-off", "This kube-proxy has ipvs mode, but turned off."),
     ("proxy-mode-too-new", "This kube-proxy has no nftables mode yet, or not a finished one."),
     ("proxy-mode-unset", "kube-proxy's mode is not written down, but left to its default."),
     ("proxy-not-answering", "kube-proxy does not say which mode it runs in."),
+    (
+        "proxy-restart-needed",
+        "kube-proxy's settings changed in a file that k3s or RKE2 reads at its start only: restart it on each node.",
+    ),
     ("proxy-test-address", "A node uses the address that kube-proxy tries IPVS with."),
     (
         "strict-arp-not-live",

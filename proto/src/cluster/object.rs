@@ -94,3 +94,40 @@ impl ObjectStep {
         Some(Self { want: before.fields.clone(), ..self.clone() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pool(spec: Value) -> ObjectStep {
+        ObjectStep {
+            family: Family::Balancer,
+            api_version: "metallb.io/v1beta1".into(),
+            kind: "IPAddressPool".into(),
+            namespace: Some("metallb-system".into()),
+            name: "first".into(),
+            want: Some(json!({"spec": spec})),
+        }
+    }
+
+    #[test]
+    fn what_we_applied_and_no_longer_want_is_taken_away_and_can_come_back() {
+        let live = json!({
+            "metadata": {"uid": "1", "managedFields": [
+                {"manager": "rackwright", "operation": "Apply", "fieldsV1": {"f:spec": {"f:addresses": {}, "f:serviceAllocation": {"f:namespaces": {}}}}},
+                {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:spec": {"f:other": {}}}},
+            ]},
+            "spec": {"addresses": ["a"], "serviceAllocation": {"namespaces": ["shop"]}, "other": true},
+        });
+        let step = pool(json!({"addresses": ["a"]}));
+        let seen = ObjectSeen::of(step.want.as_ref().unwrap(), Some(&live));
+        let before = json!({"spec": {"addresses": ["a"], "serviceAllocation": {"namespaces": ["shop"]}}});
+        assert_eq!((seen.fields.as_ref(), seen.ours), (Some(&before), true));
+        assert!(matches!(step.decide(&seen), Decision::Change { .. }));
+        assert_eq!(step.inverse(&seen).unwrap().want, Some(before));
+        let all = pool(json!({"addresses": ["a"], "serviceAllocation": {"namespaces": ["shop"]}}));
+        assert_eq!(all.decide(&ObjectSeen::of(all.want.as_ref().unwrap(), Some(&live))), Decision::Keep);
+    }
+}

@@ -9,6 +9,10 @@ use crate::step::Decision;
 /// configuration's SHA-256. A Deployment or DaemonSet replaces its pods whenever its template changes.
 pub const STAMP: &str = "rackwright.dev/config";
 
+/// The annotation of a DaemonSet whose pods we replace ourselves, node by node, while its own strategy is set aside:
+/// that strategy (`spec.updateStrategy`) as JSON, to be put back by whoever comes to the end of it.
+pub const HELD: &str = "rackwright.dev/update-strategy";
+
 /// Kinds of workloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorkloadKind {
@@ -84,12 +88,20 @@ pub struct WorkloadSeen {
     /// Whether pods of an earlier template are still there.
     #[serde(default)]
     pub rolling: bool,
+    /// Whether it bears [`HELD`]: its own strategy is yet to be put back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
 }
 
 impl WorkloadSeen {
     /// Whether all pods are of the present template and ready.
-    pub fn is_complete(&self) -> bool {
+    pub fn is_rolled_out(&self) -> bool {
         self.exists && !self.rolling && self.ready >= self.desired
+    }
+
+    /// The same, and it is its own master again.
+    pub fn is_complete(&self) -> bool {
+        self.is_rolled_out() && !self.held
     }
 }
 
@@ -119,6 +131,9 @@ impl WorkloadStep {
                 why: format!("there is no {} {}/{}", self.kind.as_str(), self.namespace, self.name),
             },
             (true, true) if seen.is_complete() => Decision::Keep,
+            (true, true) if seen.is_rolled_out() => {
+                Decision::change("its update strategy set aside", "its own strategy again")
+            }
             (true, true) => Decision::change(format!("{ready} of {desired} pods ready"), "all ready"),
             (true, false) => Decision::change("pods of before", format!("{desired} pods anew, in turn")),
         }

@@ -2,7 +2,10 @@
 //!
 //! Both log in as root with the same key, to the same light hosts, from the same place; they take turns within
 //! one run, because the machine is never quiet. What is compared is medians.
+//!
+//! [`cluster`] counts what runs ask of an API server.
 
+pub mod cluster;
 mod cost;
 mod goals;
 mod race;

@@ -78,7 +78,7 @@ struct Which {
 }
 
 /// A defect of a host or of the cluster.
-#[derive(Clone)]
+#[derive(Debug, Clone, PartialEq)]
 enum Defective {
     Host(Order),
     Cluster(String, ClusterDefect),
@@ -87,7 +87,10 @@ enum Defective {
 fn defect(text: &str) -> std::result::Result<Defective, String> {
     let (host, kind) = text.split_once('=').unwrap_or(("", text));
     let Ok(defect) = ClusterDefect::from_str(kind, false) else {
-        return super::up::order(text).map(Defective::Host);
+        let kinds = ClusterDefect::value_variants().iter().filter_map(ClusterDefect::to_possible_value);
+        let kinds: Vec<String> = kinds.map(|kind| kind.get_name().to_owned()).collect();
+        let order = super::up::order(text).map(Defective::Host);
+        return order.map_err(|error| format!("{error}; of clusters there are {}", kinds.join(", ")));
     };
     match (defect.is_of_host(), host) {
         (true, "") => Err(format!("say on which node, as in w1={kind}")),
@@ -142,5 +145,20 @@ impl Down {
         let found = sweep::down(&name)?;
         say(format_args!("cluster `{name}` {}", if found { "is down" } else { "was not there" }));
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defects_of_hosts_and_clusters_are_told_apart() {
+        let cluster = |host: &str, defect| Ok(Defective::Cluster(host.to_owned(), defect));
+        assert_eq!(defect("dns-loop"), cluster("cp1", ClusterDefect::DnsLoop));
+        assert_eq!(defect("w1=former-cni0"), cluster("w1", ClusterDefect::FormerCni0));
+        assert!(matches!(defect("w1=pool-neighbour"), Ok(Defective::Host(_))));
+        assert!(defect("proxy-stuck").unwrap_err().contains("w1=proxy-stuck"));
+        assert!(defect("w1=nonsense").unwrap_err().contains("speakers-apart"));
     }
 }

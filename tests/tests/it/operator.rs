@@ -14,7 +14,7 @@ use rackwright_lab::{Host, Lab, Output, agents, await_until, run};
 use rackwright_proto::event::{Event, Outcome, Record};
 
 /// More than any command takes on a busy machine, unless it hangs.
-pub(crate) const LIMIT: Duration = Duration::from_secs(180);
+pub(crate) const LIMIT: Duration = Duration::from_secs(300);
 
 /// `rackwright` where the operator sits: in the rack's folder, with a home and an environment of its own.
 pub(crate) fn rackwright(lab: &Lab, arguments: &[&str]) -> Command {

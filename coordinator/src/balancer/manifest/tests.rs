@@ -140,7 +140,7 @@ fn right_after_apply_nothing_is_to_be_done() {
     let pairs: Vec<Value> = serde_json::from_str(include_str!("../golden/applied-0.13.10.json")).unwrap();
     for pair in &pairs {
         let ClusterStep::Object(step) = step(pair["want"].clone()) else { panic!("no object") };
-        let seen = rackwright_proto::cluster::ObjectSeen::of(&pair["want"], Some(&pair["live"]));
+        let seen = rackwright_proto::cluster::ObjectSeen::of(Some(&pair["want"]), Some(&pair["live"]));
         assert!(seen.ours, "{}", step.name);
         let decision = ClusterStep::Object(step).decide(&ClusterSeen::Object(seen));
         assert_eq!(decision, Decision::Keep, "{}", pair["want"]);
@@ -155,7 +155,7 @@ fn what_was_changed_by_hand_is_seen() {
     let pair = pairs.iter().find(|pair| pair["want"]["kind"] == "Deployment").unwrap();
     let mut live = pair["live"].clone();
     *live.pointer_mut("/spec/template/spec/containers/0/image").unwrap() = "elsewhere/controller:v1".into();
-    let seen = rackwright_proto::cluster::ObjectSeen::of(&pair["want"], Some(&live));
+    let seen = rackwright_proto::cluster::ObjectSeen::of(Some(&pair["want"]), Some(&live));
     let decision = step(pair["want"].clone()).decide(&ClusterSeen::Object(seen));
     assert!(matches!(decision, Decision::Change { .. }));
 }

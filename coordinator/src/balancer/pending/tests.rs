@@ -96,6 +96,8 @@ fn metallb_that_cannot_help() {
         "Failed to allocate IP for \"default/web\": port tcp/80 is already in use on \"192.0.2.240\"",
     )];
     let quiet = cluster("0.13.10", vec![pool("big", json!({"addresses": ["192.0.2.240/28"]}))]);
-    let all = [absent, unready, invalid, ports, quiet].map(|facts| said(&facts, none(), none()));
+    let mut former = cluster("0.13.10", vec![pool("big", json!({"addresses": ["198.51.100.0/28"]}))]);
+    former.services = vec![service("other", json!({}), json!({}), &["192.0.2.240"])];
+    let all = [absent, unready, invalid, ports, former, quiet].map(|facts| said(&facts, none(), none()));
     insta::assert_snapshot!(all.join("\n"));
 }

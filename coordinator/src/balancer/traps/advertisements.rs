@@ -27,7 +27,7 @@ fn not_advertised(scope: &Scope) -> Vec<Finding> {
         let fix = match scope.wants("IPAddressPool", &pool.name) {
             true => format!("add `- {{pools: [{}]}}` to kubernetes.metallb.advertisements", pool.name),
             false => {
-                format!("it is a pool of {}: give it an L2Advertisement, or delete it", others(&pool.object))
+                format!("it was set by {}: give it an L2Advertisement, or delete it", others(&pool.object))
             }
         };
         let observed = "none: its addresses are given out, but nobody answers for them";
@@ -68,8 +68,11 @@ fn overruled(scope: &Scope) -> Vec<Finding> {
         let narrow = !ours.is_empty() && ours.iter().all(|ad| ad.restricts());
         for wide in theirs.iter().filter(|ad| narrow && !ad.restricts()) {
             let checked = format!("that pool {} is announced only as the rack says", pool.name);
-            let observed =
-                format!("L2Advertisement {} of {} announces it everywhere", wide.name, others(&wide.object));
+            let observed = format!(
+                "L2Advertisement {} (set by {}) announces it everywhere",
+                wide.name,
+                others(&wide.object)
+            );
             let fix = format!(
                 "name other pools in L2Advertisement {}, or delete it: MetalLB takes the union of all",
                 wide.name
@@ -100,11 +103,16 @@ fn no_node(scope: &Scope) -> Vec<Finding> {
             true => {
                 "correct `nodes`, `nodeSelectors` or `interfaces` of the advertisement in the rack".to_owned()
             }
-            false => format!("correct L2Advertisement {} of {}", ad.name, others(&ad.object)),
+            false => format!("correct L2Advertisement {} (set by {})", ad.name, others(&ad.object)),
         };
         found.push(
-            check(names::ADVERTISEMENT_NO_NODE, &ad.name, checked, "a node with such an interface")
-                .warning(observed, fix),
+            check(
+                names::ADVERTISEMENT_NO_NODE,
+                &ad.name,
+                checked,
+                "a node that it selects, with its interfaces",
+            )
+            .warning(observed, fix),
         );
     }
     found

@@ -42,7 +42,7 @@ fn owner(metadata: &ObjectMeta) -> Option<Owner> {
         return Some(Owner::Tool(format!("Helm{release}")));
     }
     if let Some(owner) = metadata.owner_references.as_ref().and_then(|all| all.first()) {
-        return Some(Owner::Tool(format!("{} {}", owner.kind, owner.name)));
+        return Some(Owner::Tool(format!("the object {}/{}", owner.kind, owner.name)));
     }
     let managers = metadata.managed_fields.iter().flatten();
     let told =

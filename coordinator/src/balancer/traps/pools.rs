@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{Scope, check, others};
 use crate::balancer::names;
+use crate::balancer::release::Release;
 use crate::balancer::view::{Pool, Told, given, service_name};
 use crate::network::list;
 
@@ -40,8 +41,12 @@ fn overlaps(scope: &Scope) -> Vec<Finding> {
                 continue;
             }
             let checked = format!("that no pool of others holds addresses of pool {}", pool.name);
-            let observed =
-                format!("IPAddressPool {} of {} holds {} too", other.name, others(&other.object), list(both));
+            let observed = format!(
+                "IPAddressPool {} (set by {}) holds {} too",
+                other.name,
+                others(&other.object),
+                list(both)
+            );
             let fix = format!(
                 "choose other addresses, or delete IPAddressPool {}: MetalLB refuses overlaps",
                 other.name
@@ -70,8 +75,7 @@ fn masked(scope: &Scope) -> Vec<Finding> {
     all.map(say).collect()
 }
 
-/// Addresses that Services have, and that no pool will hold any more. MetalLB leaves them, and refuses all of the new
-/// configuration until they are given back.
+/// Addresses that Services have, and that no pool will hold any more.
 fn shrinks(scope: &Scope) -> Vec<Finding> {
     let loses =
         |pool: &&Pool, address: &IpAddr| pool.holds(*address) && scope.after.pool_of(*address).is_none();
@@ -89,8 +93,14 @@ fn shrinks(scope: &Scope) -> Vec<Finding> {
         }
         let checked = format!("that pool {} loses no address that a Service has", pool.name);
         let observed = format!("it would lose {}", list(lost));
-        let fix = "leave these addresses in the pool, or delete the Services first; waived, MetalLB keeps its former pools \
-                   until its controller is restarted and then gives the Services other addresses";
+        let release = scope.wanted_release();
+        let then = match release >= Release::TAKES_ADDRESSES_AWAY {
+            true => "gives these Services other addresses at once",
+            false => "takes none of the changed pools until these Services are gone",
+        };
+        let fix = format!(
+            "leave these addresses in a pool, or delete the Services first; waived, MetalLB {release} {then}"
+        );
         found.push(
             check(
                 names::POOL_SHRINKS_IN_USE,
@@ -110,7 +120,7 @@ fn for_nobody(scope: &Scope) -> Vec<Finding> {
     let say = |pool: &Pool| {
         let checked = format!("whom pool {} is for", pool.name);
         let observed = format!(
-            "none of the {} Services of type LoadBalancer matches its serviceAllocation",
+            "no Service of type LoadBalancer (there are {}) matches its serviceAllocation",
             services.len()
         );
         let fix = "compare its namespaces and selectors with the Services' own (`kubectl get services -A --show-labels`)";

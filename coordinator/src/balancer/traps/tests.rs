@@ -164,3 +164,24 @@ fn allocation_that_matches_nothing_and_nodes_that_did_not_answer() {
     let steps = objects::steps(metallb, &context);
     insta::assert_snapshot!(shown(&judge(metallb, &steps, &context, &live)));
 }
+
+#[test]
+fn a_manifest_whose_exclusion_list_matches_the_interface_is_named() {
+    let list = "announcedInterfacesToExclude: [\"^docker.*\", \"^eth\"]\n";
+    let map = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "metallb-excludel2", "namespace": "metallb-system"},
+        "data": {"excludel2.yaml": list},
+    });
+    let live = facts("0.13.10", nodes(&[]), Vec::new(), Vec::new());
+    let rack = rack(&["w1", "w2"], "0.13.10", LINES);
+    let metallb = rack.kubernetes().unwrap().metallb.as_ref().unwrap();
+    let hosts = lan();
+    let scene = scene(&hosts, "0.13.10");
+    let context =
+        Context { scene: &scene, members: members(&rack, &scene, &live.nodes), advertisements: &[] };
+    let mut steps = objects::steps(metallb, &context);
+    steps.insert(0, (crate::balancer::manifest::step(map), String::new()));
+    let found = judge(metallb, &steps, &context, &live);
+    let names: Vec<_> = found.iter().map(|f| (f.name.as_str(), f.subject.as_str())).collect();
+    assert_eq!(names, [("balancer-excludes-interface", "eth0")]);
+}

@@ -12,27 +12,25 @@ fn wanted(scene: Scene<'_>) -> Option<&Metallb> {
     scene.rack.kubernetes()?.metallb.as_ref()
 }
 
-/// MetalLB's room at work: with what is wanted, and what that depends on.
-fn with<T>(
+/// The steps, each with the field that leads to it, and what they are filled from.
+fn with_all<T>(
     scene: Scene<'_>,
-    work: impl FnOnce(&Metallb, &[(ClusterStep, String)], &Context<'_>) -> T,
-) -> Option<T> {
-    let (metallb, manifest) = (wanted(scene)?, scene.sight.manifest.as_ref()?);
+    use_them: impl FnOnce(&Metallb, Vec<(ClusterStep, String)>, &Context<'_>) -> Vec<T>,
+) -> Vec<T> {
+    let (Some(metallb), Some(manifest)) = (wanted(scene), &scene.sight.manifest) else { return Vec::new() };
     let segments = scene::of(scene.rack, scene.hosts, Some(scene.sight.facts.served()));
     let context = Context {
         scene: &segments,
         members: members(scene.rack, &segments, &scene.sight.facts.nodes),
         advertisements: scene.sight.facts.balancer.advertisements.as_deref().unwrap_or_default(),
     };
-    Some(work(metallb, &balancer::wanted(metallb, manifest, &context), &context))
+    use_them(metallb, balancer::wanted(metallb, manifest, &context), &context)
 }
 
 pub(super) fn steps(scene: Scene<'_>) -> Vec<WantedStep> {
-    let wanted = |(step, why): &(ClusterStep, String)| WantedStep { step: step.clone(), why: why.clone() };
-    with(scene, |_, steps, _| steps.iter().map(wanted).collect()).unwrap_or_default()
+    with_all(scene, |_, steps, _| steps.into_iter().map(|(step, why)| WantedStep { step, why }).collect())
 }
 
 pub(super) fn gates(scene: Scene<'_>) -> Vec<Finding> {
-    with(scene, |metallb, steps, context| traps::judge(metallb, steps, context, &scene.sight.facts))
-        .unwrap_or_default()
+    with_all(scene, |metallb, steps, context| traps::judge(metallb, &steps, context, &scene.sight.facts))
 }

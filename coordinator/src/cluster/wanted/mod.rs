@@ -54,6 +54,24 @@ pub fn live(rack: &Rack, hosts: &[Surveyed], sight: &Sight) -> Vec<Finding> {
     proxy::live(Scene { rack, hosts, sight })
 }
 
+/// What a change of kube-proxy's mode needs to know.
+pub struct ProxyChange {
+    /// The steps, of kube-proxy alone.
+    pub steps: Vec<WantedStep>,
+    /// What stands against it.
+    pub gates: Vec<Finding>,
+    /// All nodes of the cluster.
+    pub nodes: Vec<crate::proxy::migrate::Node>,
+}
+
+/// kube-proxy alone, for a change of its mode node by node.
+pub fn proxy_change(rack: &Rack, hosts: &[Surveyed], sight: &Sight) -> ProxyChange {
+    let scene = Scene { rack, hosts, sight };
+    let (steps, gates) = (proxy::steps(scene), proxy::gates(scene));
+    let nodes = proxy::turns(scene, &steps);
+    ProxyChange { steps, gates, nodes }
+}
+
 /// A node's name, where it is one that we take.
 fn node_name(metadata: &ObjectMeta) -> Option<NodeName> {
     metadata.name.as_ref()?.parse().ok()

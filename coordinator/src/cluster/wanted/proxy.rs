@@ -1,7 +1,9 @@
 //! kube-proxy: its mode where its settings live, and its pods anew when they changed.
 
-use k8s_openapi::api::core::v1::Node;
-use rackwright_proto::cluster::workload::Stamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+use rackwright_proto::cluster::workload::{STAMP, Stamp};
 use rackwright_proto::cluster::{ClusterStep, Family, TextStep, WorkloadKind, WorkloadStep};
 use rackwright_proto::finding::Finding;
 use rackwright_proto::kernel::{KernelSeen, ModuleSeen};
@@ -12,10 +14,12 @@ use rackwright_proto::traces::{self, ClusterTraces};
 use super::{Scene, WantedStep, edited, node_name};
 use crate::cluster::{digest, look};
 use crate::findings::Check;
+use crate::judge::{self, Asked};
+use crate::proof::case::{self, ServiceName, Stand};
 use crate::proxy::config::{self, Current, Wanted};
-use crate::proxy::home::{self, Home};
+use crate::proxy::home::{self, DropIn, Home};
 use crate::proxy::prove::{self, Live, Told, Traces};
-use crate::proxy::{gates, word};
+use crate::proxy::{gates, migrate, word};
 use crate::rack::model::kubernetes::Proxy;
 
 /// The entry of its ConfigMap.
@@ -44,6 +48,27 @@ pub fn home(facts: &crate::cluster::facts::ClusterFacts) -> Home {
         cilium_config: facts.cilium.as_ref().and_then(|c| c.data.clone()),
         calico_bpf: false,
     })
+}
+
+/// The file on each node's host that sets what the rack wants, where a file does.
+pub fn drop_in(proxy: &Proxy, facts: &crate::cluster::facts::ClusterFacts) -> Option<DropIn> {
+    home(facts).drop_in(&Wanted::from(proxy))
+}
+
+/// Nodes that have to be restarted so that such a file counts.
+fn restarts(scene: Scene<'_>) -> Vec<Finding> {
+    let Some(proxy) = wanted(scene) else { return Vec::new() };
+    let Some(file) = drop_in(proxy, &scene.sight.facts) else { return Vec::new() };
+    let found = scene.sight.told.iter().filter_map(|(node, said)| {
+        let is = |n: &&Node| n.metadata.name.as_deref() == Some(node);
+        let server = is_control_plane(scene.sight.facts.nodes.iter().find(is)?);
+        Some(file.restart(&node.parse().ok()?, server, proxy.mode, &said.mode))
+    });
+    crate::findings::merged(&found.collect::<Vec<_>>())
+}
+
+fn is_control_plane(node: &Node) -> bool {
+    node.metadata.labels.as_ref().is_some_and(|l| l.contains_key("node-role.kubernetes.io/control-plane"))
 }
 
 fn wanted(scene: Scene<'_>) -> Option<&Proxy> {
@@ -105,6 +130,7 @@ pub(super) fn gates(scene: Scene<'_>) -> Vec<Finding> {
     let want = proxy.map(Wanted::from);
     let home = home(facts);
     let mut found = vec![home.finding(want.as_ref())];
+    found.extend(restarts(scene));
     let Some(now) = text(scene) else { return found };
     let current = match config::read(&now) {
         Ok(current) => current,
@@ -118,8 +144,21 @@ pub(super) fn gates(scene: Scene<'_>) -> Vec<Finding> {
     {
         found.push(unreadable(&error.to_string()));
     }
+    found.extend(proxy.and_then(|proxy| from_ipvs(proxy, &current)));
     found.extend(of_versions(scene, proxy, &current));
     found
+}
+
+/// A rolling update changes the mode, too, but what ipvs made in the kernels is in use until the very moment.
+fn from_ipvs(proxy: &Proxy, current: &Current) -> Option<Finding> {
+    let leaves = current.mode == "ipvs" && word(proxy.mode) != "ipvs";
+    let checked = "how kube-proxy's mode changes";
+    leaves.then(|| {
+        Check::new("proxy-mode-from-ipvs", &[], word(proxy.mode), checked, "node by node, each proven").warning(
+            "ipvs is configured, and `apply` replaces kube-proxy on one node after the other without draining any",
+            "`rackwright migrate-proxy` drains, reboots (as `kubernetes.proxy.migrate` allows) and proves each node first",
+        )
+    })
 }
 
 fn unreadable(error: &str) -> Finding {
@@ -147,7 +186,7 @@ fn node(scene: Scene<'_>, node: &Node) -> Option<gates::Node> {
     Some(gates::Node {
         proxy: image_version(scene).unwrap_or_else(|| info.kubelet_version.clone()).parse().ok()?,
         kernel: info.kernel_version.clone(),
-        ipvs: host.and_then(|h| has_ipvs(h)),
+        ipvs: host.and_then(has_ipvs),
         networks: addresses.map(|a| a.net).collect(),
         name,
     })
@@ -171,10 +210,70 @@ fn has_ipvs(host: &crate::survey::Surveyed) -> Option<bool> {
     }
 }
 
+/// The nodes, for a change of their mode one by one.
+pub(super) fn turns(scene: Scene<'_>, steps: &[WantedStep]) -> Vec<migrate::Node> {
+    let stamp = steps.iter().find_map(|wanted| match &wanted.step {
+        ClusterStep::Workload(WorkloadStep { stamp: Stamp::Is(stamp), .. }) => Some(stamp.as_str()),
+        _ => None,
+    });
+    let pods = &scene.sight.facts.proxy.pods;
+    let with_stamp = |pod: &&Pod| {
+        let annotations = pod.metadata.annotations.as_ref();
+        // Without a step, all run what is wanted, whoever told them.
+        stamp.is_none() || annotations.and_then(|all| all.get(STAMP)).map(String::as_str) == stamp
+    };
+    let started: BTreeSet<&str> =
+        pods.iter().filter(with_stamp).filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref()).collect();
+    let announcers = announcers(scene);
+    let found = judge::settle(scene.rack, live(scene), Asked::Some);
+    let unproven: BTreeSet<String> = found.into_iter().filter(migrate::stops).flat_map(|f| f.nodes).collect();
+    let node = |node: &Node| {
+        let name = node.metadata.name.clone()?;
+        let told = scene.sight.told.get(&name).and_then(|told| told.mode.clone().ok());
+        let annotations = node.metadata.annotations.as_ref();
+        Some(migrate::Node {
+            control_plane: is_control_plane(node),
+            announces: announcers.get(&name).cloned().unwrap_or_default(),
+            started: started.contains(name.as_str()),
+            proven: told.is_some() && !unproven.contains(&name),
+            cordoned: annotations.is_some_and(|a| a.contains_key(migrate::CORDONED)),
+            mode: told,
+            name,
+        })
+    };
+    scene.sight.facts.nodes.iter().filter_map(node).collect()
+}
+
+/// Addresses of the Services that the rack names, by the node that answers for them.
+fn announcers(scene: Scene<'_>) -> BTreeMap<String, Vec<String>> {
+    let mut by_node: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for service in scene.rack.kubernetes().iter().flat_map(|k| &k.services) {
+        let name = ServiceName { namespace: service.namespace.to_string(), name: service.name.to_string() };
+        let Stand::Assigned(cases) = case::addresses(&scene.sight.facts, &name) else { continue };
+        for case in cases {
+            for announcer in &case.announcers {
+                by_node.entry(announcer.node.clone()).or_default().push(case.address.to_string());
+            }
+        }
+    }
+    by_node
+}
+
+/// What one node said, judged by what the rack wants.
+pub fn of_one(
+    proxy: &Proxy,
+    node: &NodeName,
+    said: Result<String, String>,
+    traces: &ClusterTraces,
+) -> Vec<Finding> {
+    let told = Told { mode: proxy.mode, strict_arp: proxy.strict_arp };
+    prove::findings(told, &[of_node(node.clone(), said, traces)])
+}
+
 /// Whether every node runs what is configured, by its own word and by its kernel.
 pub(super) fn live(scene: Scene<'_>) -> Vec<Finding> {
     if home(&scene.sight.facts) != Home::Kubeadm {
-        return Vec::new();
+        return restarts(scene);
     }
     let told = match (wanted(scene), text(scene).and_then(|text| config::read(&text).ok())) {
         (Some(proxy), _) => Told { mode: proxy.mode, strict_arp: proxy.strict_arp },

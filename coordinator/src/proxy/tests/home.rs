@@ -2,7 +2,11 @@
 
 use super::config::{ipvs, only};
 use super::words;
-use crate::proxy::home::{DaemonSet, Home, Seen, recognise};
+use rackwright_proto::file::{FileSeen, FileWant};
+use rackwright_proto::receipt::{Entry, Ledger};
+use rackwright_proto::step::{HostStep, Seen as HostSeen};
+
+use crate::proxy::home::{DaemonSet, Home, Seen, recognise, written};
 use crate::rack::model::kubernetes::ProxyMode;
 
 fn seen(version: &str) -> Seen {
@@ -69,4 +73,40 @@ fn k3s_and_rke2_are_set_by_a_file_of_ours() {
     assert_eq!(rke2.path, "/etc/rancher/rke2/config.yaml.d/50-rackwright.yaml");
     assert!(rke2.text.ends_with("kube-proxy-arg+:\n  - \"proxy-mode=nftables\"\n"));
     assert_eq!(Home::Kubeadm.drop_in(&ipvs()), None);
+}
+
+#[test]
+fn a_file_that_is_read_at_the_start_only_asks_for_a_restart_until_the_mode_is_there() {
+    let file = Home::K3s.drop_in(&only(ProxyMode::Nftables)).unwrap();
+    let of = |name: &str, server, said: Result<&str, &str>| {
+        let said = said.map(str::to_owned).map_err(str::to_owned);
+        file.restart(&name.parse().unwrap(), server, ProxyMode::Nftables, &said)
+    };
+    let found = [
+        of("cp1", true, Ok("iptables")),
+        of("w1", false, Ok("iptables")),
+        of("w2", false, Err("connection refused")),
+        of("w3", false, Ok("nftables")),
+    ];
+    insta::assert_snapshot!(words(&found));
+    assert!(!found.iter().any(rackwright_proto::finding::Finding::blocks));
+}
+
+#[test]
+fn the_file_is_a_step_of_the_host_and_is_found_again_in_its_receipts() {
+    let step = Home::Rke2.drop_in(&only(ProxyMode::Iptables)).unwrap().step();
+    let FileWant::Content { mode, owner, .. } = &step.want else { panic!("{step:?}") };
+    assert_eq!((*mode, owner.as_str()), (0o644, "root"));
+    let mut ledger = Ledger::default();
+    assert_eq!(written(&ledger), None);
+    let host_step = HostStep::File(step.clone());
+    let entry = Entry {
+        before: HostSeen::File(FileSeen::Absent),
+        after: None,
+        order: 0,
+        run: "run".parse().unwrap(),
+        step: host_step.clone(),
+    };
+    ledger.entries.insert(host_step.key(), entry);
+    assert_eq!(written(&ledger), Some(step));
 }

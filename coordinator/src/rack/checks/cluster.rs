@@ -58,6 +58,14 @@ fn proxy_mode(rack: &Rack, kubernetes: &Kubernetes, proxy: &Proxy, found: &mut F
             "remove it",
         );
     }
+    if proxy.migrate.reboot && !proxy.migrate.drain {
+        let message = "a node is rebooted only after its pods were evicted";
+        found.error(
+            "kubernetes.proxy.migrate.reboot",
+            message,
+            "write `drain: true` beside it, or `reboot: false`",
+        );
+    }
     without_strict_arp(rack, found);
     let minor = kubernetes.version.as_ref().filter(|v| v.major == 1).map(|v| v.minor);
     if let (ProxyMode::Nftables, Some(minor @ ..31)) = (proxy.mode, minor) {

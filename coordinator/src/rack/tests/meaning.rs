@@ -260,3 +260,19 @@ proptest! {
         prop_assert_eq!(period.to_string().parse(), Ok(period));
     }
 }
+
+#[test]
+fn a_manifest_comes_from_one_place_and_by_https() {
+    let sha256 = "0".repeat(64);
+    let with_manifest = |source: &str| {
+        said(&with(&format!(
+            "kubernetes: {{metallb: {{version: 0.13.10, manifest: {{{source}, sha256: \"{sha256}\"}}}}}}"
+        )))
+    };
+    assert_eq!(with_manifest("url: \"https://mirror.example.com/metallb.yaml\""), [""; 0]);
+    let both = with_manifest("path: m.yaml, url: \"https://mirror.example.com/metallb.yaml\"");
+    assert_eq!(both, ["kubernetes.metallb.manifest.url a manifest comes from one place: `path` or `url`"]);
+    for url in ["http://mirror.example.com/m.yaml", "https://user:secret@example.com/", "https://"] {
+        assert_eq!(with_manifest(&format!("url: \"{url}\"")).len(), 1, "{url}");
+    }
+}

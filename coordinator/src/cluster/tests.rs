@@ -1,0 +1,291 @@
+//! Laws of planning on a cluster that holds state: what is planned is done, again is nothing, and revert brings back
+//! what was there, whatever was there.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::core::v1::ConfigMap;
+use proptest::prelude::*;
+use rackwright_proto::cluster::workload::{STAMP, Stamp};
+use rackwright_proto::cluster::{
+    ClusterStep, Family, ObjectStep, PlannedClusterStep, TextStep, WorkloadKind, WorkloadStep,
+};
+use rackwright_proto::name::RunId;
+use rackwright_proto::plan::Purpose;
+use rackwright_proto::step::Decision;
+use serde_json::{Value, json};
+
+use super::digest;
+use super::facts::ClusterFacts;
+use super::look::{live, look};
+use super::plan::{Planned, WantedStep, part, plan, revert, stale};
+
+fn run() -> RunId {
+    "20261123t142233-7k3f9x".parse().unwrap()
+}
+
+fn config(name: &str, entry: &str, text: &str) -> ConfigMap {
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "namespace": "kube-system", "annotations": {"hash": "kubeadm's"}},
+        "data": {entry: text, "other": "of somebody else"},
+    }))
+    .unwrap()
+}
+
+/// A cluster as kubeadm leaves it, with what others made in MetalLB's kinds.
+fn cluster(theirs: &[String]) -> ClusterFacts {
+    let mut facts = ClusterFacts { uid: "one".into(), version: "v1.37.2".into(), ..ClusterFacts::default() };
+    facts.proxy.config = Some(config("kube-proxy", "config.conf", "mode: \"\"\n"));
+    facts.dns.config = Some(config("coredns", "Corefile", ".:53 {\n    forward . /etc/resolv.conf\n}\n"));
+    facts.proxy.daemon_set = Some(daemon_set(None));
+    facts.dns.deployment = Some(deployment(None));
+    facts.balancer.pools = Some(theirs.iter().map(|name| pool(name, "203.0.113.0/28")).collect());
+    facts
+}
+
+fn daemon_set(stamp: Option<&str>) -> DaemonSet {
+    serde_json::from_value(json!({
+        "metadata": {"name": "kube-proxy", "generation": 1},
+        "spec": {"selector": {}, "template": template(stamp)},
+        "status": {
+            "observedGeneration": 1, "desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 3,
+            "currentNumberScheduled": 3, "numberMisscheduled": 0, "numberReady": 3,
+        },
+    }))
+    .unwrap()
+}
+
+fn deployment(stamp: Option<&str>) -> Deployment {
+    serde_json::from_value(json!({
+        "metadata": {"name": "coredns", "generation": 1},
+        "spec": {"replicas": 2, "selector": {}, "template": template(stamp)},
+        "status": {"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2},
+    }))
+    .unwrap()
+}
+
+fn template(stamp: Option<&str>) -> Value {
+    let annotations: BTreeMap<&str, &str> = stamp.into_iter().map(|stamp| (STAMP, stamp)).collect();
+    json!({"metadata": {"annotations": annotations}})
+}
+
+fn pool(name: &str, addresses: &str) -> Value {
+    json!({
+        "apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool",
+        "metadata": {"name": name, "namespace": "metallb-system"},
+        "spec": {"addresses": [addresses]},
+    })
+}
+
+fn object(kind: &str, name: &str, want: Value) -> ClusterStep {
+    ClusterStep::Object(Box::new(ObjectStep {
+        family: Family::Balancer,
+        api_version: "v1".into(),
+        kind: kind.into(),
+        namespace: (kind != "Namespace").then(|| "metallb-system".into()),
+        name: name.into(),
+        want: Some(want),
+    }))
+}
+
+fn text(family: Family, name: &str, entry: &str, want: &str) -> Vec<ClusterStep> {
+    let (namespace, want) = ("kube-system".to_owned(), want.to_owned());
+    let kind = if family == Family::Dns { WorkloadKind::Deployment } else { WorkloadKind::DaemonSet };
+    let workload = WorkloadStep {
+        family,
+        kind,
+        namespace: namespace.clone(),
+        name: name.into(),
+        stamp: Stamp::Is(digest::stamp(&want)),
+    };
+    let text = TextStep { family, namespace, name: name.into(), entry: entry.into(), want };
+    vec![ClusterStep::Text(text), ClusterStep::Workload(workload)]
+}
+
+/// What some rack may want.
+fn wanted((mode, upstream, pools): &(Option<String>, Option<String>, Vec<String>)) -> Vec<WantedStep> {
+    let mut steps = Vec::new();
+    if let Some(mode) = mode {
+        steps.extend(text(Family::Proxy, "kube-proxy", "config.conf", &format!("mode: {mode}\n")));
+    }
+    if let Some(upstream) = upstream {
+        let corefile = format!(".:53 {{\n    forward . {upstream}\n}}\n");
+        steps.extend(text(Family::Dns, "coredns", "Corefile", &corefile));
+    }
+    if !pools.is_empty() {
+        steps.push(object("Namespace", "metallb-system", json!({"kind": "Namespace"})));
+    }
+    steps.extend(pools.iter().map(|name| object("IPAddressPool", name, pool(name, "192.0.2.0/28"))));
+    steps.into_iter().map(|step| WantedStep { step, why: "a rack".into() }).collect()
+}
+
+/// Carries out a plan as a cluster would, with receipts as a run keeps them.
+fn carry_out(facts: &mut ClusterFacts, steps: &[PlannedClusterStep]) {
+    for planned in steps {
+        let step = &planned.step;
+        let seen = look(facts, step);
+        assert!(planned.seen.still(&seen), "{planned:?} is stale: {seen:?}");
+        let acts = matches!(step.decide(&seen), Decision::Change { .. });
+        if acts && planned.purpose == Purpose::Want && step.inverse(&seen).is_some() {
+            let meant = digest::intended(step);
+            facts.ledger.intend(&run(), step, &seen, digest::seen(&seen), meant);
+        }
+        if acts {
+            act(facts, step);
+        }
+        assert_eq!(step.decide(&look(facts, step)), Decision::Keep, "{step:?}");
+        match (planned.purpose, step) {
+            (Purpose::Undo, _) => facts.ledger.undone(&step.key()),
+            (Purpose::Want, ClusterStep::Object(object)) => {
+                let done = digest::object(live(facts, object).unwrap());
+                facts.ledger.done(&step.key(), done);
+            }
+            (Purpose::Want, _) => facts.ledger.done(&step.key(), digest::intended(step).unwrap()),
+        }
+    }
+}
+
+fn act(facts: &mut ClusterFacts, step: &ClusterStep) {
+    match step {
+        ClusterStep::Text(step) => {
+            let config = match step.family {
+                Family::Dns => &mut facts.dns.config,
+                _ => &mut facts.proxy.config,
+            };
+            let data = config.as_mut().unwrap().data.as_mut().unwrap();
+            data.insert(step.entry.clone(), step.want.clone());
+        }
+        ClusterStep::Workload(step) => {
+            let stamp = match &step.stamp {
+                Stamp::Is(stamp) => Some(stamp.as_str()),
+                Stamp::Any | Stamp::Absent => None,
+            };
+            match step.family {
+                Family::Dns => facts.dns.deployment = Some(deployment(stamp)),
+                _ => facts.proxy.daemon_set = Some(daemon_set(stamp)),
+            }
+        }
+        ClusterStep::Object(step) if step.kind == "IPAddressPool" => {
+            let pools = facts.balancer.pools.as_mut().unwrap();
+            pools.retain(|pool| pool["metadata"]["name"] != step.name.as_str());
+            pools.extend(step.want.clone());
+        }
+        ClusterStep::Object(object) => match &object.want {
+            Some(want) => _ = facts.balancer.live.insert(step.key(), want.clone()),
+            None => _ = facts.balancer.live.remove(&step.key()),
+        },
+    }
+}
+
+/// What an operator would compare before and after.
+fn state(facts: &ClusterFacts) -> Value {
+    let mut pools = facts.balancer.pools.clone().unwrap();
+    pools.sort_by_key(ToString::to_string);
+    json!({
+        "proxy": facts.proxy.config, "dns": facts.dns.config, "set": facts.proxy.daemon_set,
+        "deployment": facts.dns.deployment, "pools": pools, "live": facts.balancer.live,
+    })
+}
+
+fn racks() -> impl Strategy<Value = (Option<String>, Option<String>, Vec<String>)> {
+    let mode = proptest::option::of("iptables|nftables");
+    let upstream = proptest::option::of("192\\.0\\.2\\.[1-3]");
+    let pools = proptest::sample::subsequence(vec!["a".to_owned(), "b".into(), "c".into()], 0..3);
+    (mode, upstream, pools)
+}
+
+proptest! {
+    #[test]
+    fn again_is_nothing_and_revert_brings_back(racks in proptest::collection::vec(racks(), 1..4)) {
+        let mut facts = cluster(&[]);
+        let before = state(&facts);
+        for rack in &racks {
+            let Planned { steps, findings } = plan(&facts, &wanted(rack));
+            prop_assert!(findings.is_empty(), "{findings:?}");
+            carry_out(&mut facts, &steps);
+            prop_assert_eq!(plan(&facts, &wanted(rack)).steps, vec![]);
+        }
+        let undone = revert(&facts);
+        prop_assert!(undone.findings.is_empty(), "{:?}", undone.findings);
+        carry_out(&mut facts, &undone.steps);
+        prop_assert_eq!(state(&facts), before);
+        prop_assert!(facts.ledger.entries.is_empty());
+    }
+
+    #[test]
+    fn equal_inputs_plan_equal_bytes(rack in racks()) {
+        let facts = cluster(&[]);
+        let bytes = || serde_json::to_string(&part(&facts, plan(&facts, &wanted(&rack)).steps)).unwrap();
+        prop_assert_eq!(bytes(), bytes());
+    }
+}
+
+fn some_rack() -> (Option<String>, Option<String>, Vec<String>) {
+    (Some("nftables".into()), Some("192.0.2.1".into()), vec!["a".into()])
+}
+
+#[test]
+fn what_somebody_changed_since_is_left_alone() {
+    let mut facts = cluster(&[]);
+    let steps = plan(&facts, &wanted(&some_rack())).steps;
+    carry_out(&mut facts, &steps);
+    let data = facts.dns.config.as_mut().unwrap().data.as_mut().unwrap();
+    data.insert("Corefile".into(), "by hand".into());
+    let undone = revert(&facts);
+    let left: Vec<_> = undone.findings.iter().map(|f| (f.name.as_str(), f.subject.as_str())).collect();
+    assert_eq!(left, [("cluster-changed-by-others", "dns/corefile")]);
+    assert!(undone.steps.iter().all(|s| s.step.key() != "dns/corefile"));
+}
+
+#[test]
+fn what_holds_objects_of_others_stays() {
+    let mut facts = cluster(&[]);
+    let steps = plan(&facts, &wanted(&some_rack())).steps;
+    carry_out(&mut facts, &steps);
+    facts.balancer.pools.as_mut().unwrap().push(pool("theirs", "203.0.113.16/28"));
+    let undone = revert(&facts);
+    assert!(
+        undone
+            .findings
+            .iter()
+            .any(|f| f.name == "holds-others" && f.observed.contains("IPAddressPool theirs"))
+    );
+    assert!(undone.steps.iter().all(|s| s.step.key() != "balancer/Namespace/-/metallb-system"));
+    assert!(undone.steps.iter().any(|s| s.step.key() == "balancer/IPAddressPool/metallb-system/a"));
+}
+
+#[test]
+fn configuration_comes_back_before_its_pods_restart() {
+    let mut facts = cluster(&[]);
+    let steps = plan(&facts, &wanted(&some_rack())).steps;
+    carry_out(&mut facts, &steps);
+    let keys: Vec<String> = revert(&facts).steps.iter().map(|s| s.step.key()).collect();
+    assert_eq!(
+        keys,
+        [
+            "balancer/IPAddressPool/metallb-system/a",
+            "balancer/Namespace/-/metallb-system",
+            "dns/corefile",
+            "dns/rollout",
+            "proxy/config",
+            "proxy/rollout",
+        ]
+    );
+}
+
+#[test]
+fn a_saved_plan_is_stale_when_its_text_was_edited_or_its_cluster_is_another() {
+    let mut facts = cluster(&[]);
+    let wanted = wanted(&some_rack());
+    let saved = part(&facts, plan(&facts, &wanted).steps);
+    assert_eq!(stale(&saved, &part(&facts, plan(&facts, &wanted).steps), &facts), []);
+    let data = facts.proxy.config.as_mut().unwrap().data.as_mut().unwrap();
+    data.insert("config.conf".into(), "mode: ipvs\n".into());
+    let about = |facts: &ClusterFacts| -> Vec<String> {
+        let fresh = part(facts, plan(facts, &wanted).steps);
+        stale(&saved, &fresh, facts).into_iter().map(|d| d.about).collect()
+    };
+    assert_eq!(about(&facts), ["edit config.conf of ConfigMap kube-system/kube-proxy"]);
+    facts.uid = "another".into();
+    assert_eq!(about(&facts), ["the cluster itself (uid of kube-system)"]);
+}
