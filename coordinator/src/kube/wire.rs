@@ -363,7 +363,17 @@ impl<'a> Effort<'a> {
             true => Duration::ZERO,
             false => wire.options.patience.trouble,
         };
-        Self { wire, ask, since: None, most, pauses: 0, troubles, arrived: false, doubted: false, told: false }
+        Self {
+            wire,
+            ask,
+            since: None,
+            most,
+            pauses: 0,
+            troubles,
+            arrived: false,
+            doubted: false,
+            told: false,
+        }
     }
 
     /// An answer: the end, unless the API server is about to come or to go.
