@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -116,6 +116,8 @@ pub(super) struct Wire {
     pub(super) moved: Notify,
     options: Options,
     pub(super) tally: Arc<Tally>,
+    /// Whether the last request was given up: the next ones try every door once, and wait no more.
+    given_up: AtomicBool,
 }
 
 /// A door and the client behind it.
@@ -227,7 +229,15 @@ impl Wire {
     pub(super) fn new(access: Access, doors: Vec<Door>, options: Options) -> Self {
         let tally = Arc::new(Tally::default());
         let lanes = doors.into_iter().map(|door| Lane::new(door, &access, tally.clone())).collect();
-        Self { access, lanes, turn: AtomicUsize::new(0), moved: Notify::new(), options, tally }
+        Self {
+            access,
+            lanes,
+            turn: AtomicUsize::new(0),
+            moved: Notify::new(),
+            options,
+            tally,
+            given_up: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn node(&self) -> &str {
@@ -249,6 +259,7 @@ impl Wire {
                 Err(broken) => effort.broke(turn, broken).await?,
             };
             if let Some(reply) = done {
+                self.given_up.store(false, Ordering::Relaxed);
                 return Ok(reply);
             }
         }
@@ -334,6 +345,8 @@ struct Effort<'a> {
     wire: &'a Wire,
     ask: &'a Ask,
     since: Option<Instant>,
+    /// For how long it is tried again.
+    most: Duration,
     pauses: u32,
     /// The last trouble of each door.
     troubles: Vec<Option<Broken>>,
@@ -346,7 +359,21 @@ struct Effort<'a> {
 impl<'a> Effort<'a> {
     fn new(wire: &'a Wire, ask: &'a Ask) -> Self {
         let troubles = wire.lanes.iter().map(|_| None).collect();
-        Self { wire, ask, since: None, pauses: 0, troubles, arrived: false, doubted: false, told: false }
+        let most = match wire.given_up.load(Ordering::Relaxed) {
+            true => Duration::ZERO,
+            false => wire.options.patience.trouble,
+        };
+        Self {
+            wire,
+            ask,
+            since: None,
+            most,
+            pauses: 0,
+            troubles,
+            arrived: false,
+            doubted: false,
+            told: false,
+        }
     }
 
     /// An answer: the end, unless the API server is about to come or to go.
@@ -431,7 +458,7 @@ impl<'a> Effort<'a> {
     }
 
     async fn pause(&mut self, node: &str, why: &Why, asked: Option<Duration>) -> Result<(), KubeError> {
-        let most = self.wire.options.patience.trouble;
+        let most = self.most;
         let passed = self.since.get_or_insert_with(Instant::now).elapsed();
         if passed >= most {
             let index = self.wire.lanes.iter().position(|lane| lane.node() == node);
@@ -452,6 +479,7 @@ impl<'a> Effort<'a> {
 
     /// The error when nothing more can be tried.
     fn end(&self, after: Duration) -> KubeError {
+        self.wire.given_up.store(true, Ordering::Relaxed);
         let lanes = self.wire.lanes.iter().zip(&self.troubles);
         let troubles: Vec<_> =
             lanes.filter_map(|(lane, trouble)| Some((lane.node(), trouble.as_ref()?))).collect();

@@ -81,9 +81,9 @@ fn a_node_whose_kube_proxy_never_comes_is_named_and_the_others_are_spared() {
 /// Starts an apply that waits for a pod of w1 that does not come.
 fn waiting_for_w1(cluster: &Cluster) -> Working {
     cluster.spoil("w1", ClusterDefect::ProxyStuck).unwrap();
-    write_with(cluster, "2min", &[IPTABLES]);
+    write_with(cluster, "90s", &[IPTABLES]);
     let apply = Working::start(cluster.lab(), rackwright(cluster.lab(), &["apply", "--yes"]));
-    apply.until_it_says("[2/2]");
+    apply.until_it_says("cluster: [2/2]");
     apply
 }
 
