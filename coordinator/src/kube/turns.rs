@@ -167,7 +167,7 @@ pub async fn one_by_one(api: &Api, step: &WorkloadStep, manner: &Manner<'_>) -> 
             turns.after(node, manner.tell).await?;
         }
     }
-    manner.lock.steady().await.map_err(|e| locked(&e))?;
+    manner.lock.ensure().await.map_err(|e| locked(&e))?;
     let left: Vec<&str> = outdated.iter().filter(|node| !order.contains(node)).map(String::as_str).collect();
     match left.is_empty() {
         true => Ok(()),
