@@ -11,6 +11,7 @@ use super::act::fault;
 use super::{Api, KubeFault, Resource, Selector, Set, Watched};
 use crate::cluster::drain::{self, Lot};
 use crate::proxy::migrate::CORDONED;
+use crate::report::count;
 
 /// How long is waited before evictions that a budget forbade are asked for again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -109,7 +110,7 @@ async fn evict(api: &Api, node: &str, patience: Duration, tell: &(dyn Fn(&str) +
             return Err(stay(node, &going, held, patience));
         }
         let because = held.map(|why| format!("; {why}")).unwrap_or_default();
-        let text = format!("{node}: {} pods still to go{because}", going.len());
+        let text = format!("{node}: {} still to go{because}", count(going.len(), "pod"));
         if text != told {
             tell(&text);
             told = text;

@@ -49,10 +49,12 @@ pub async fn roll(
         turns::one_by_one(api, step, manner).await?;
     }
     await_all(api, step, manner).await?;
-    match strategy != Strategy::Own || seen.held {
-        true => turns::put_back(api, step).await,
-        false => Ok(()),
+    if strategy != Strategy::Own || seen.held {
+        turns::put_back(api, step).await?;
+        // Its controller has to see that, too, until it tells anything of the pods.
+        await_all(api, step, manner).await?;
     }
+    Ok(())
 }
 
 /// Waits until all pods are of the present template and ready.

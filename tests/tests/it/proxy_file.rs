@@ -1,7 +1,6 @@
 //! kube-proxy's settings as a file of the host, as k3s and RKE2 have them. There is no k3s here: that its file is
 //! wanted is decided by hand, and all else is real.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rackwright::plan::{self, Because};
@@ -35,7 +34,7 @@ fn a_mode_in_a_file_is_planned_written_kept_and_taken_back_like_any_other() {
     need_lab!();
     let rack = Rack::up(Spec::test(1));
     rack.apply();
-    let (built, path) = (agents::build(false).unwrap(), PathBuf::from(rack.rack_yaml()));
+    let (built, path) = (agents::build(false).unwrap(), rack.rack_yaml());
     let loaded = rack::load(&path).unwrap();
     let file = on_operator(&rack, async || {
         let agents = Agents::load(&built).unwrap();
