@@ -1,11 +1,14 @@
 //! Restarting a workload and waiting for all of its pods, with what an operator needs when one never comes.
 
+use std::time::Duration;
+
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use rackwright_proto::cluster::workload::{STAMP, Stamp};
 use rackwright_proto::cluster::{WorkloadKind, WorkloadSeen, WorkloadStep};
 use rackwright_proto::fault::{Fault, FaultKind};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::act::{Manner, fault, workload_of};
 use super::turns::{self, Strategy};
@@ -18,9 +21,15 @@ const MOST_OF_LINE: usize = 240;
 /// Restarts after which a container is taken to crash for good.
 const RESTARTS: i32 = 3;
 
+/// How long pods without a readiness probe must stay: they count as ready the moment they start, also those that end
+/// at once. kube-proxy has none.
+const HOLD: Duration = Duration::from_secs(5);
+
 /// What is waited for.
 enum Came {
-    All,
+    All {
+        probed: bool,
+    },
     /// One more pod than before.
     More(WorkloadSeen),
 }
@@ -62,23 +71,56 @@ async fn await_all(api: &Api, step: &WorkloadStep, manner: &Manner<'_>) -> Resul
     let resource = resource(step.kind);
     let selector = Selector::namespace(&step.namespace).named(&step.name);
     let mut best = (0, 0);
+    let mut end = Instant::now() + manner.patience;
     loop {
         let kind = step.kind;
         let came = |set: &Set<Value>| {
-            let seen = workload_of(kind, set.values().next()?);
+            let object = set.values().next()?;
+            let seen = workload_of(kind, object);
             let better = seen.ready > best.0 || seen.desired > best.1;
-            if seen.is_rolled_out() { Some(Came::All) } else { better.then_some(Came::More(seen)) }
+            match seen.is_rolled_out() {
+                true => Some(Came::All { probed: is_probed(object) }),
+                false => better.then_some(Came::More(seen)),
+            }
         };
-        match api.watch_until::<Value, Came>(&resource, &selector, manner.patience, came).await {
-            Ok(Watched::Met(Came::All)) => return Ok(()),
+        let left = end.saturating_duration_since(Instant::now());
+        match api.watch_until::<Value, Came>(&resource, &selector, left, came).await {
+            Ok(Watched::Met(Came::All { probed: true })) => return Ok(()),
+            Ok(Watched::Met(Came::All { probed: false })) => {
+                if stays(api, kind, &resource, &selector).await.map_err(|e| fault(&e))? {
+                    return Ok(());
+                }
+            }
             Ok(Watched::Met(Came::More(seen))) => {
                 best = (seen.ready, seen.desired);
+                end = Instant::now() + manner.patience;
                 (manner.tell)(&format!("{} of {} pods of {} ready", seen.ready, seen.desired, step.name));
             }
             Ok(Watched::Late(_)) => return Err(stuck(api, step, manner).await),
             Err(error) => return Err(fault(&error)),
         }
     }
+}
+
+/// Whether a pod that is ready says so itself.
+fn is_probed(object: &Value) -> bool {
+    let containers = object["spec"]["template"]["spec"]["containers"].as_array();
+    containers.into_iter().flatten().all(|container| container["readinessProbe"].is_object())
+}
+
+/// Whether a workload that is complete stays so.
+async fn stays(
+    api: &Api,
+    kind: WorkloadKind,
+    resource: &Resource,
+    selector: &Selector,
+) -> Result<bool, KubeError> {
+    let falls = |set: &Set<Value>| {
+        let whole = set.values().next().is_some_and(|object| workload_of(kind, object).is_rolled_out());
+        (!whole).then_some(())
+    };
+    let watched = api.watch_until::<Value, ()>(resource, selector, HOLD, falls).await?;
+    Ok(matches!(watched, Watched::Late(_)))
 }
 
 fn resource(kind: WorkloadKind) -> Resource {
@@ -130,7 +172,14 @@ async fn troubled(api: &Api, step: &WorkloadStep) -> Result<Vec<Pod>, KubeError>
         .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
         .collect();
     let pods = api.list::<Pod>(&Selector::namespace(&step.namespace).labels(labels.join(","))).await?;
-    Ok(pods.items.into_iter().filter(|pod| !is_ready(pod)).collect())
+    let (unready, ready): (Vec<Pod>, Vec<Pod>) = pods.items.into_iter().partition(|pod| !is_ready(pod));
+    // One that ends again and again may run at this moment.
+    Ok(if unready.is_empty() { ready.into_iter().filter(has_ended).collect() } else { unready })
+}
+
+fn has_ended(pod: &Pod) -> bool {
+    let statuses = pod.status.iter().flat_map(|s| s.container_statuses.iter().flatten());
+    { statuses }.any(|container| container.restart_count > 0)
 }
 
 /// Whether a pod is ready.
@@ -186,22 +235,29 @@ fn state(pod: &Pod) -> String {
         if !container.ready {
             return format!("{} runs but is not ready{restarts}", container.name);
         }
+        if container.restart_count > 0 {
+            return format!("{} ends again and again{restarts}", container.name);
+        }
     }
     let unmet = status.conditions.iter().flatten().find(|c| c.status != "True" && c.message.is_some());
     let why = unmet.and_then(|c| c.message.clone()).unwrap_or_default();
     format!("{} {why}", status.phase.as_deref().unwrap_or("Unknown")).trim_end().to_owned()
 }
 
-/// The last lines of what a pod's first container said, in its former life where it is between two.
+/// The last lines of what a pod's first container said, in its former life where it is between two; where it never
+/// had one, what its events say.
 async fn log(api: &Api, pod: &Pod) -> String {
-    let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
-    let Some(container) = statuses.and_then(|all| all.iter().find(|c| !c.ready)) else {
-        return String::new();
-    };
-    let waits = container.state.as_ref().is_some_and(|s| s.waiting.is_some());
+    let statuses = pod.status.iter().flat_map(|s| s.container_statuses.iter().flatten());
+    let mut statuses = statuses.collect::<Vec<_>>();
+    statuses.sort_by_key(|container| (container.ready, std::cmp::Reverse(container.restart_count)));
+    let Some(container) = statuses.first() else { return warned(api, pod).await };
+    let waits = container.ready || container.state.as_ref().is_some_and(|s| s.waiting.is_some());
+    if waits && container.restart_count == 0 {
+        return warned(api, pod).await;
+    }
     let which = Logs {
         container: Some(&container.name),
-        previous: waits && container.restart_count > 0,
+        previous: waits,
         tail_lines: Some(LOG_LINES),
         limit_bytes: Some(16 * 1024),
     };
@@ -210,4 +266,18 @@ async fn log(api: &Api, pod: &Pod) -> String {
         Ok(log) => log,
         Err(error) => format!("(its log cannot be read: {})", error.fault),
     }
+}
+
+/// The latest warning about a pod; empty where there is none.
+async fn warned(api: &Api, pod: &Pod) -> String {
+    let about = format!("involvedObject.kind=Pod,involvedObject.name={},type=Warning", name(pod));
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let Ok(events) = api.list::<Event>(&Selector::namespace(namespace).fields(about)).await else {
+        return String::new();
+    };
+    let at = |event: &Event| event.last_timestamp.as_ref().map(|time| time.0);
+    let latest = events.items.into_iter().max_by_key(at);
+    let words =
+        |event: Event| format!("{}: {}", event.reason.unwrap_or_default(), event.message.unwrap_or_default());
+    latest.map(words).unwrap_or_default()
 }

@@ -54,7 +54,10 @@ fn loops_and_missing_upstreams_are_found_and_mended() {
     .unwrap();
     // Whether its pods are down or between two ends at this moment is chance.
     let said = findings(&cluster);
-    insta::assert_snapshot!("looped", said.split("\n\n").find(|block| block.contains("dns-forward-loops")).unwrap());
+    insta::assert_snapshot!(
+        "looped",
+        said.split("\n\n").find(|block| block.contains("dns-forward-loops")).unwrap()
+    );
 
     // What the blog says is refused where the rack is read, and an operator who insists is warned.
     write(&cluster, &["dns: {forward: [10.96.0.10]}"]);

@@ -42,7 +42,6 @@ fn a_node_whose_kube_proxy_never_comes_is_named_and_the_others_are_spared() {
     cluster.spoil("w1", ClusterDefect::ProxyNeverReady).unwrap();
     write(&cluster, &[NFTABLES]);
     let output = expect(lab, &["apply", "--yes"], 1);
-    assert_eq!(proxies(&cluster), "cp1=true w1=false w2=true");
     let said = outcome(&output);
     for words in ["w1: pod kube-proxy-", "no further pod became ready for 15 s", "Operation not permitted"] {
         assert!(said.contains(words), "{said}");
@@ -67,6 +66,8 @@ fn a_node_whose_kube_proxy_never_comes_is_named_and_the_others_are_spared() {
     cluster.spoil("w2", ClusterDefect::ProxyStuck).unwrap();
     write(&cluster, &[IPTABLES]);
     let said = outcome(&expect(lab, &["apply", "--yes"], 1));
+    // Node by node: nobody else was touched while it was waited for.
+    assert_eq!(proxies(&cluster), "cp1=true w1=true w2=false");
     assert!(said.contains("w2: pod kube-proxy-") && said.contains("/run/xtables.lock"), "{said}");
     cluster.heal("w2", ClusterDefect::ProxyStuck).unwrap();
     system(
@@ -98,11 +99,10 @@ fn an_api_server_that_ends_in_mid_run_is_replaced_by_the_other() {
     let cluster = Cluster::up(Spec::test(3).kube(Release::V1_37).control_planes(2)).unwrap();
     let before = state(&cluster);
     let apply = waiting_for_w1(&cluster);
+    // Where the kubeconfig's name leads to all of them, sshd on cp1 finds the other by itself: nobody need be told.
     cluster.stop_api_server("cp1").unwrap();
-    apply.until_it_says("going on through cp2");
     heal_w1(&cluster);
-    let output = coded(apply.end(), 0);
-    says(&output, "cluster: cp1 does not answer");
+    coded(apply.end(), 0);
     cluster.start_api_server("cp1").unwrap();
     says(&expect(cluster.lab(), &["apply", "--yes"], 0), "unchanged");
 
