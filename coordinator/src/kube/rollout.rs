@@ -6,6 +6,7 @@ use rackwright_proto::cluster::workload::{STAMP, Stamp};
 use rackwright_proto::cluster::{WorkloadKind, WorkloadSeen, WorkloadStep};
 use rackwright_proto::fault::{Fault, FaultKind};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::act::{Manner, fault, workload_of};
 use super::{Api, KubeError, Logs, Resource, Selector, Set, Watched};
@@ -14,13 +15,6 @@ use super::{Api, KubeError, Logs, Resource, Selector, Set, Watched};
 const LOG_LINES: u32 = 10;
 /// Restarts after which a container is taken to crash for good.
 const RESTARTS: i32 = 3;
-
-/// What is waited for.
-enum Came {
-    All,
-    /// One more pod than before.
-    More(WorkloadSeen),
-}
 
 /// Stamps a workload's template, if it is not stamped so yet, and waits until all of its pods are of it and ready.
 ///
@@ -39,20 +33,24 @@ pub async fn roll(
         api.patch_merge(&resource, namespace, name, &patch, false).await.map_err(|e| fault(&e))?;
     }
     let selector = Selector::namespace(&step.namespace).named(&step.name);
-    let mut best = (0, 0);
+    let (mut best, mut better_at) = ((0, 0), Instant::now());
     loop {
-        let kind = step.kind;
+        let within = manner.patience.saturating_sub(better_at.elapsed());
+        // One watch sees all of it: a new one for each pod would be as many requests as there are nodes.
         let came = |set: &Set<Value>| {
-            let seen = workload_of(kind, set.values().next()?);
-            let better = seen.ready > best.0 || seen.desired > best.1;
-            if seen.is_complete() { Some(Came::All) } else { better.then_some(Came::More(seen)) }
-        };
-        match api.watch_until::<Value, Came>(&resource, &selector, manner.patience, came).await {
-            Ok(Watched::Met(Came::All)) => return Ok(()),
-            Ok(Watched::Met(Came::More(seen))) => {
-                best = (seen.ready, seen.desired);
+            let seen = workload_of(step.kind, set.values().next()?);
+            if seen.is_complete() {
+                return Some(());
+            }
+            if seen.ready > best.0 || seen.desired > best.1 {
+                (best, better_at) = ((seen.ready, seen.desired), Instant::now());
                 (manner.tell)(&format!("{} of {} pods of {} ready", seen.ready, seen.desired, step.name));
             }
+            None
+        };
+        match api.watch_until::<Value, ()>(&resource, &selector, within, came).await {
+            Ok(Watched::Met(())) => return Ok(()),
+            Ok(Watched::Late(_)) if better_at.elapsed() < manner.patience => {}
             Ok(Watched::Late(_)) => return Err(stuck(api, step, manner).await),
             Err(error) => return Err(fault(&error)),
         }
