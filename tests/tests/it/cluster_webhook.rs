@@ -33,7 +33,7 @@ fn a_webhook_is_waited_for_told_of_and_believed() {
     desk.edit("  services: [{name: web}]\n", "");
     desk.ends(0, &["apply", "--yes"]);
     late(&desk);
-    mended(&desk);
+    edited(&desk);
     never(&desk);
     denies(&desk);
     what_others_keep_in_it_stays(&desk);
@@ -53,13 +53,21 @@ fn late(desk: &Desk) {
     assert_eq!(pool(desk, "second")["metadata"]["generation"], 1);
 }
 
-/// Its Service selects nobody: that Service is ours, so a run sets it right.
-fn mended(desk: &Desk) {
-    let patch = "--patch={\"spec\": {\"selector\": {\"component\": \"nobody\"}}}";
-    desk.kubectl(&["patch", "service", "webhook-service", HERE, patch]);
+/// Somebody makes its Service select nobody: they are named, and nothing of theirs is overwritten.
+fn edited(desk: &Desk) {
+    let select = |who: &str| {
+        let patch = format!("--patch={{\"spec\": {{\"selector\": {{\"component\": \"{who}\"}}}}}}");
+        desk.kubectl(&["patch", "service", "webhook-service", HERE, &patch]);
+    };
+    select("nobody");
     let status = desk.ends(4, &["status"]);
     says(&status, "balancer/Service/metallb-system/webhook-service");
     forget(desk, "second", "192.0.2.220-192.0.2.221");
+    let refused = desk.ends(1, &["apply", "--yes"]);
+    for word in [".spec.selector belongs to kubectl-patch", "balancer-owned-by-others"] {
+        says(&refused, word);
+    }
+    select("controller");
     desk.ends(0, &["apply", "--yes"]);
     assert_eq!(pool(desk, "second"), Value::Null);
     desk.ends(0, &["status"]);
