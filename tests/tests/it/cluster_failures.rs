@@ -188,7 +188,7 @@ fn a_right_that_lacks_is_named_and_with_all_of_them_an_own_kubeconfig_does() {
     own_kubeconfig(&cluster, READ);
     let before = state(&cluster);
     write(&cluster, &[OWN, IPTABLES, DNS]);
-    expect(lab, &["check"], 0);
+    says(&expect(lab, &["check"], 3), "proxy-mode-differs");
     let output = expect(lab, &["apply", "--yes"], 1);
     says(&output, "system:serviceaccount:default:ops may not create leases in namespace kube-system");
     assert_eq!(state(&cluster), before);
