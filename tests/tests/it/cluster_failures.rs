@@ -138,6 +138,7 @@ fn a_control_plane_that_dies_in_mid_run_is_replaced_by_another() {
 }
 
 #[test]
+#[ignore = "long: waits twice for an API server in vain"]
 fn without_any_api_server_the_run_ends_in_time_and_the_next_goes_on() {
     need_cluster!();
     let cluster = Cluster::up(Spec::test(2).kube(Release::V1_37)).unwrap();
