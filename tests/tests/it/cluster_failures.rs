@@ -3,10 +3,10 @@
 
 use std::fs;
 
-use rackwright_lab::{Cluster, ClusterDefect, Release, Spec, need_cluster};
+use rackwright_lab::{Cluster, ClusterDefect, Release, Spec, await_until, need_cluster};
 
 use crate::cluster_rack::{kube, receipts, state, steady, system, unlock, write, write_with};
-use crate::operator::{Working, coded, ends, expect, rackwright, says};
+use crate::operator::{LIMIT, Working, coded, ends, expect, rackwright, says};
 
 const NFTABLES: &str = "proxy: {mode: nftables}";
 const IPTABLES: &str = "proxy: {mode: iptables}";
@@ -20,6 +20,18 @@ fn proxies(cluster: &Cluster) -> String {
     let mut pods: Vec<&str> = said.split_whitespace().collect();
     pods.sort_unstable();
     pods.join(" ")
+}
+
+/// Replaces a node's kube-proxy, and waits until the new one serves: Kubernetes takes it for ready at once.
+fn anew(cluster: &Cluster, node: &str) {
+    let on = format!("--field-selector=spec.nodeName={node}");
+    system(cluster, &["delete", "pod", "--selector=k8s-app=kube-proxy", &on]);
+    await_until(&format!("kube-proxy serves on {node}"), LIMIT, || {
+        let asked = cluster.lab().host(node).sh("busybox wget -qO- http://127.0.0.1:10249/proxyMode");
+        let asked = asked.map_err(|error| error.to_string())?;
+        if asked.success() { Ok(()) } else { Err(asked.stderr) }
+    })
+    .unwrap();
 }
 
 /// What an apply says of the cluster at its end.
@@ -54,10 +66,7 @@ fn a_node_whose_kube_proxy_never_comes_is_named_and_the_others_are_spared() {
     assert!(receipts(&cluster).contains("\"proxy/rollout\""));
 
     cluster.heal("w1", ClusterDefect::ProxyNeverReady).unwrap();
-    system(
-        &cluster,
-        &["delete", "pod", "--selector=k8s-app=kube-proxy", "--field-selector=spec.nodeName=w1"],
-    );
+    anew(&cluster, "w1");
     expect(lab, &["apply", "--yes"], 0);
     assert_eq!(proxies(&cluster), "cp1=true w1=true w2=true");
     says(&expect(lab, &["apply", "--yes"], 0), "unchanged");
@@ -70,10 +79,7 @@ fn a_node_whose_kube_proxy_never_comes_is_named_and_the_others_are_spared() {
     assert_eq!(proxies(&cluster), "cp1=true w1=true w2=false");
     assert!(said.contains("w2: pod kube-proxy-") && said.contains("/run/xtables.lock"), "{said}");
     cluster.heal("w2", ClusterDefect::ProxyStuck).unwrap();
-    system(
-        &cluster,
-        &["delete", "pod", "--selector=k8s-app=kube-proxy", "--field-selector=spec.nodeName=w2"],
-    );
+    anew(&cluster, "w2");
     expect(lab, &["apply", "--yes"], 0);
     expect(lab, &["revert", "--yes"], 0);
     assert_eq!(state(&cluster), before);
@@ -90,7 +96,7 @@ fn waiting_for_w1(cluster: &Cluster) -> Working {
 
 fn heal_w1(cluster: &Cluster) {
     cluster.heal("w1", ClusterDefect::ProxyStuck).unwrap();
-    system(cluster, &["delete", "pod", "--selector=k8s-app=kube-proxy", "--field-selector=spec.nodeName=w1"]);
+    anew(cluster, "w1");
 }
 
 #[test]
@@ -132,6 +138,7 @@ fn a_control_plane_that_dies_in_mid_run_is_replaced_by_another() {
 }
 
 #[test]
+#[ignore = "long: waits twice for an API server in vain"]
 fn without_any_api_server_the_run_ends_in_time_and_the_next_goes_on() {
     need_cluster!();
     let cluster = Cluster::up(Spec::test(2).kube(Release::V1_37)).unwrap();
@@ -188,7 +195,7 @@ fn a_right_that_lacks_is_named_and_with_all_of_them_an_own_kubeconfig_does() {
     own_kubeconfig(&cluster, READ);
     let before = state(&cluster);
     write(&cluster, &[OWN, IPTABLES, DNS]);
-    expect(lab, &["check"], 0);
+    says(&expect(lab, &["check"], 3), "proxy-mode-differs");
     let output = expect(lab, &["apply", "--yes"], 1);
     says(&output, "system:serviceaccount:default:ops may not create leases in namespace kube-system");
     assert_eq!(state(&cluster), before);
