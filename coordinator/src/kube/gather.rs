@@ -63,8 +63,16 @@ pub async fn gather(api: &Api, wishes: &Wishes) -> Result<ClusterFacts, KubeErro
 
 /// Where MetalLB is: where the rack says, else where we once put it.
 fn namespace<'a>(wishes: &'a Wishes, ledger: &'a ClusterLedger) -> &'a str {
-    let ours =
-        || ledger.entries.keys().find_map(|key| key.strip_prefix("balancer/Deployment/")?.split('/').next());
+    let ours = || {
+        ledger.entries.keys().find_map(|key| {
+            match key.strip_prefix("balancer/")?.split('/').collect::<Vec<_>>()[..] {
+                // What is left where a revert left the rest alone.
+                ["Namespace", _, name] => Some(name),
+                ["Deployment" | "DaemonSet" | "IPAddressPool" | "L2Advertisement", place, _] => Some(place),
+                _ => None,
+            }
+        })
+    };
     match wishes.balancer.as_str() {
         "" => ours().unwrap_or_default(),
         said => said,
@@ -135,11 +143,10 @@ async fn events(api: &Api, services: &[(String, String)]) -> Result<Vec<Event>, 
 }
 
 async fn balancer(api: &Api, namespace: &str, steps: &[ClusterStep]) -> Result<BalancerFacts, KubeError> {
-    if namespace.is_empty() {
-        return Ok(BalancerFacts::default());
+    let mut facts = BalancerFacts { live: live(api, steps).await?, ..BalancerFacts::default() };
+    if !namespace.is_empty() {
+        facts.namespace = api.get(None, namespace).await?;
     }
-    let mut facts = BalancerFacts { namespace: api.get(None, namespace).await?, ..BalancerFacts::default() };
-    facts.live = live(api, steps).await?;
     if facts.namespace.is_none() {
         return Ok(facts);
     }
