@@ -11,25 +11,22 @@ use super::act::fault;
 use super::{Api, KubeFault, Resource, Selector, Set, Watched};
 use crate::cluster::drain::{self, Lot};
 use crate::proxy::migrate::CORDONED;
+use crate::report::count;
 
 /// How long is waited before evictions that a budget forbade are asked for again.
 const AGAIN: Duration = Duration::from_secs(5);
 /// Between two tries to reach an API server that may be on the node that boots.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Keeps new pods off a node. One that somebody else keeps them off already stays his.
-///
-/// # Errors
-/// The API's refusal.
-pub async fn cordon(api: &Api, node: &str) -> Result<(), Fault> {
+/// Keeps new pods off a node; true if they were let onto it before. Where somebody else keeps them off, that stays his.
+async fn cordon(api: &Api, node: &str) -> Result<bool, Fault> {
     let found: Option<Node> = api.get(None, node).await.map_err(|e| fault(&e))?;
     if found.is_some_and(|n| n.spec.and_then(|s| s.unschedulable) == Some(true)) {
-        return Ok(());
+        return Ok(false);
     }
-    let marked = json!({"metadata": {"annotations": {CORDONED: "by migrate-proxy"}}});
-    let mut patch = marked;
+    let mut patch = json!({"metadata": {"annotations": {CORDONED: "by migrate-proxy"}}});
     patch["spec"]["unschedulable"] = true.into();
-    patch_node(api, node, &patch).await
+    patch_node(api, node, &patch).await.map(|()| true)
 }
 
 /// Lets pods onto a node again, if it was us who kept them off.
@@ -69,7 +66,8 @@ async fn patch_node(api: &Api, node: &str, patch: &Value) -> Result<(), Fault> {
     patched.map(drop).map_err(|e| fault(&e))
 }
 
-/// Cordons a node and evicts its pods, as far and as fast as their budgets allow.
+/// Cordons a node and evicts its pods, as far and as fast as their budgets allow. Where that fails, the node goes on as
+/// before.
 ///
 /// # Errors
 /// A pod that nobody would make again (before anything was done); or for `patience` no further pod went.
@@ -87,8 +85,13 @@ pub async fn empty(
         return Err(Fault::new(FaultKind::Host, format!("drain {node}"), cause)
             .next("move or delete it by hand, or set `kubernetes.proxy.migrate.drain: false`"));
     }
-    cordon(api, node).await?;
-    evict(api, node, patience, tell).await
+    let new = cordon(api, node).await?;
+    let evicted = evict(api, node, patience, tell).await;
+    if evicted.is_err() && new {
+        // Nothing was changed there: it goes on as it was.
+        uncordon(api, node).await?;
+    }
+    evicted
 }
 
 async fn evict(api: &Api, node: &str, patience: Duration, tell: &(dyn Fn(&str) + Sync)) -> Result<(), Fault> {
@@ -107,7 +110,7 @@ async fn evict(api: &Api, node: &str, patience: Duration, tell: &(dyn Fn(&str) +
             return Err(stay(node, &going, held, patience));
         }
         let because = held.map(|why| format!("; {why}")).unwrap_or_default();
-        let text = format!("{node}: {} pods still to go{because}", going.len());
+        let text = format!("{node}: {} still to go{because}", count(going.len(), "pod"));
         if text != told {
             tell(&text);
             told = text;

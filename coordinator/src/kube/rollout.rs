@@ -25,15 +25,6 @@ const RESTARTS: i32 = 3;
 /// at once. kube-proxy has none.
 const HOLD: Duration = Duration::from_secs(5);
 
-/// What is waited for.
-enum Came {
-    All {
-        probed: bool,
-    },
-    /// One more pod than before.
-    More(WorkloadSeen),
-}
-
 /// Stamps a workload's template, if it is not stamped so yet, and waits until all of its pods are of it and ready.
 ///
 /// # Errors
@@ -58,42 +49,43 @@ pub async fn roll(
         turns::one_by_one(api, step, manner).await?;
     }
     await_all(api, step, manner).await?;
-    match strategy != Strategy::Own || seen.held {
-        true => turns::put_back(api, step).await,
-        false => Ok(()),
+    if strategy != Strategy::Own || seen.held {
+        turns::put_back(api, step).await?;
+        // Its controller has to see that, too, until it tells anything of the pods.
+        await_all(api, step, manner).await?;
     }
+    Ok(())
 }
 
 /// Waits until all pods are of the present template and ready.
 async fn await_all(api: &Api, step: &WorkloadStep, manner: &Manner<'_>) -> Result<(), Fault> {
     let resource = resource(step.kind);
     let selector = Selector::namespace(&step.namespace).named(&step.name);
-    let mut best = (0, 0);
-    let mut end = Instant::now() + manner.patience;
+    let kind = step.kind;
+    let (mut best, mut better_at) = ((0, 0), Instant::now());
     loop {
-        let kind = step.kind;
+        let within = manner.patience.saturating_sub(better_at.elapsed());
+        // One watch sees all of it: a new one for each pod would be as many requests as there are nodes.
         let came = |set: &Set<Value>| {
             let object = set.values().next()?;
             let seen = workload_of(kind, object);
-            let better = seen.ready > best.0 || seen.desired > best.1;
-            match seen.is_rolled_out() {
-                true => Some(Came::All { probed: is_probed(object) }),
-                false => better.then_some(Came::More(seen)),
+            if seen.is_rolled_out() {
+                return Some(is_probed(object));
             }
+            if seen.ready > best.0 || seen.desired > best.1 {
+                (best, better_at) = ((seen.ready, seen.desired), Instant::now());
+                (manner.tell)(&format!("{} of {} pods of {} ready", seen.ready, seen.desired, step.name));
+            }
+            None
         };
-        let left = end.saturating_duration_since(Instant::now());
-        match api.watch_until::<Value, Came>(&resource, &selector, left, came).await {
-            Ok(Watched::Met(Came::All { probed: true })) => return Ok(()),
-            Ok(Watched::Met(Came::All { probed: false })) => {
+        match api.watch_until::<Value, bool>(&resource, &selector, within, came).await {
+            Ok(Watched::Met(true)) => return Ok(()),
+            Ok(Watched::Met(false)) => {
                 if stays(api, kind, &resource, &selector).await.map_err(|e| fault(&e))? {
                     return Ok(());
                 }
             }
-            Ok(Watched::Met(Came::More(seen))) => {
-                best = (seen.ready, seen.desired);
-                end = Instant::now() + manner.patience;
-                (manner.tell)(&format!("{} of {} pods of {} ready", seen.ready, seen.desired, step.name));
-            }
+            Ok(Watched::Late(_)) if better_at.elapsed() < manner.patience => {}
             Ok(Watched::Late(_)) => return Err(stuck(api, step, manner).await),
             Err(error) => return Err(fault(&error)),
         }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use rackwright_proto::cluster::{ClusterPlan, ClusterSeen, ClusterStep, PlannedClusterStep};
+use rackwright_proto::cluster::{ClusterLedger, ClusterPlan, ClusterSeen, ClusterStep, PlannedClusterStep};
 use rackwright_proto::fault::{Fault, FaultKind};
 use rackwright_proto::name::RunId;
 use rackwright_proto::plan::Purpose;
@@ -107,6 +107,7 @@ impl Run<'_> {
     ) -> Result<(), Fault> {
         let mut intended = false;
         let mut seen = Vec::new();
+        let before = receipts.ledger.clone();
         for planned in group {
             let now = act::observe(self.api, &planned.step).await.map_err(|e| fault(&e))?;
             let (step, wanted) = (&planned.step, planned.purpose == Purpose::Want);
@@ -128,14 +129,15 @@ impl Run<'_> {
             receipts.save().await.map_err(|e| fault(&e))?;
         }
         let mut result = Ok(());
-        for (planned, seen) in group.iter().zip(seen) {
+        let begun = steps.len();
+        for (planned, seen) in group.iter().zip(&seen) {
             hold.ensure().await.map_err(|e| locked(&e))?;
             if (self.stop)() {
                 result = Err(stopped());
                 break;
             }
             (self.tell)(Now::Step(steps.len() + 1, of, planned));
-            match self.one(hold, receipts, planned, &seen).await {
+            match self.one(hold, receipts, planned, seen).await {
                 Ok(outcome) => steps.push(told(planned, outcome)),
                 Err(fault) => {
                     steps.push(told(planned, StepResult::Failed { fault: fault.clone() }));
@@ -144,8 +146,35 @@ impl Run<'_> {
                 }
             }
         }
+        if result.is_err() {
+            let done =
+                steps[begun..].iter().filter(|s| !matches!(s.outcome, StepResult::Failed { .. })).count();
+            let untouched = group.iter().zip(&seen).skip(done);
+            self.take_back(receipts, &before, untouched).await;
+        }
         receipts.save().await.map_err(|e| fault(&e))?;
         result
+    }
+
+    /// Intentions that came to nothing are no receipts: of steps that were not reached, and of one that was refused
+    /// before anything changed.
+    async fn take_back<'a>(
+        &self,
+        receipts: &mut Receipts,
+        before: &ClusterLedger,
+        untouched: impl Iterator<Item = (&'a PlannedClusterStep, &'a ClusterSeen)>,
+    ) {
+        for (planned, seen) in untouched {
+            let now = act::observe(self.api, &planned.step).await;
+            if !now.is_ok_and(|now| now == *seen) {
+                continue;
+            }
+            let key = planned.step.key();
+            match before.entries.get(&key) {
+                Some(entry) => drop(receipts.ledger.entries.insert(key, entry.clone())),
+                None => drop(receipts.ledger.entries.remove(&key)),
+            }
+        }
     }
 
     /// Observed before, decided, done, and observed again: after acting, the decision must be to keep.

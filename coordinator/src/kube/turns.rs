@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::act::{Manner, fault};
 use super::rollout::{is_ready, stuck};
+use super::run::locked;
 use super::{Api, Resource, Selector, Set, Watched, nodes};
 use crate::natural::Natural;
 
@@ -166,6 +167,7 @@ pub async fn one_by_one(api: &Api, step: &WorkloadStep, manner: &Manner<'_>) -> 
             turns.after(node, manner.tell).await?;
         }
     }
+    manner.lock.ensure().await.map_err(|e| locked(&e))?;
     let left: Vec<&str> = outdated.iter().filter(|node| !order.contains(node)).map(String::as_str).collect();
     match left.is_empty() {
         true => Ok(()),

@@ -64,8 +64,8 @@ fn line(number: usize, turn: &Turn, width: usize) -> String {
 /// What came of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Whole<'a> {
-    /// The run.
-    pub run: &'a RunId,
+    /// The run; none where nothing was to do.
+    pub run: Option<&'a RunId>,
     /// What was to happen.
     pub migration: &'a Migration,
     /// Nodes whose turn ended well, in order.
@@ -91,12 +91,15 @@ pub fn text(out: &mut impl Write, whole: &Whole<'_>, view: View) -> io::Result<(
         writeln!(out, "{:13}{} still to come: {}", "", count(left.len(), "node"), list(left))?;
     }
     cluster::proof(out, proof, view)?;
-    writeln!(out, "\nRun {run}.")
+    match run {
+        Some(run) => writeln!(out, "\nRun {run}."),
+        None => Ok(()),
+    }
 }
 
 #[derive(Serialize)]
 struct Body<'a> {
-    run: &'a RunId,
+    run: Option<&'a RunId>,
     migration: &'a Migration,
     proven: &'a [String],
     left: &'a [String],

@@ -54,7 +54,7 @@ enum What {
 #[derive(Args)]
 struct OfCluster {
     /// Numbers of nodes, one cluster after the other
-    #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_values_t = [1, 2, 3])]
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_values_t = [2, 3])]
     nodes: Vec<usize>,
     /// All numbers as JSON
     #[arg(long)]

@@ -18,7 +18,10 @@ const DNS: &str = "dns: {forward: [192.0.2.53]}";
 fn killed_at(cluster: &Cluster, command: &str, step: usize, after: Duration) -> bool {
     let mut run = Working::start(cluster.lab(), rackwright(cluster.lab(), &[command, "--yes"]));
     let met = run.says_or_ends(&format!("cluster: [{step}/"));
-    eprintln!("{command} to be killed {after:?} after step {step}: {met}\n{}", run.talk());
+    rackwright_lab::talk::say(format_args!(
+        "{command} to be killed {after:?} after step {step}: {met}\n{}",
+        run.talk()
+    ));
     thread::sleep(after);
     run.kill();
     assert_loads(cluster);

@@ -26,7 +26,7 @@ fn up() -> Cluster {
 }
 
 /// Does something asynchronous where the operator sits.
-fn on_operator<T: Send>(lab: &Lab, work: impl AsyncFnOnce() -> T + Send) -> T {
+pub(crate) fn on_operator<T: Send>(lab: &Lab, work: impl AsyncFnOnce() -> T + Send) -> T {
     let network = File::open(netns_path(&lab.spec().name.operator())).unwrap();
     thread::scope(|scope| {
         let here = scope.spawn(move || {

@@ -28,6 +28,7 @@ mod memory;
 mod migrate;
 mod operator;
 mod plan;
+mod proxy_file;
 mod reboot;
 mod revert;
 mod run;

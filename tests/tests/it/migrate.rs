@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use rackwright_lab::talk::say;
 use rackwright_lab::{Cluster, Metallb, Output, Release, Spec, await_until, need_cluster, run};
 use serde_json::Value;
 
@@ -138,7 +139,7 @@ fn the_mode_changes_node_by_node_and_the_service_goes_on() {
     assert_mode(&cluster, "nftables");
     assert_released(&cluster);
     assert!(cluster.outside().get(&format!("http://{address}/")).is_ok());
-    eprintln!("{failed} of {tries} connections failed during two migrations");
+    say(format_args!("{failed} of {tries} connections failed during two migrations"));
     assert!(failed < tries, "nothing ever answered");
     says(&ends(&cluster, 0, &["migrate-proxy", "--yes"]), "Nothing to do");
     says(&ends(&cluster, 0, &["apply", "--yes"]), "unchanged");

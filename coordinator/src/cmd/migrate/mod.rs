@@ -148,22 +148,26 @@ async fn migrate(
     ended.outcome.requests = cluster.api.counts().total();
     close(heard).await;
     let whole = report::Whole {
-        run: &run,
+        run: Some(&run),
         migration: &prepared.migration,
         proven: &ended.passed,
         left: &ended.left,
         cluster: &ended.outcome,
         proof: &ended.proof,
     };
-    context.console.data(|out| match context.json {
-        true => report::json_text(out, &whole),
-        false => report::text(out, &whole, context.view()),
-    });
+    tell(context, &whole);
     match &ended.outcome.result {
         ClusterResult::Refused { .. } => Exit::Refused,
         result if !result.is_good() => Exit::Failed,
         _ => Exit::Done,
     }
+}
+
+fn tell(context: &Context, whole: &report::Whole<'_>) {
+    context.console.data(|out| match context.json {
+        true => report::json_text(out, whole),
+        false => report::text(out, whole, context.view()),
+    });
 }
 
 /// Shows the plan and asks; how to end where nothing is to begin.
@@ -172,7 +176,7 @@ fn may_begin(context: &Context, prepared: &Prepared, heard: &[Surveyed], yes: bo
     let nothing = prepared.plan.changes().next().is_none();
     let turns = &prepared.migration.turns;
     if !blocked(&prepared.findings) && nothing {
-        return Err(nothing_to_do(context, turns));
+        return Err(nothing_to_do(context, prepared));
     }
     show(context, prepared);
     if blocked(&prepared.findings) {
@@ -204,18 +208,31 @@ fn may_begin(context: &Context, prepared: &Prepared, heard: &[Surveyed], yes: bo
 }
 
 /// The cluster is as the rack says, and so are its nodes, or they need another mending than this.
-fn nothing_to_do(context: &Context, unproven: &[Turn]) -> Exit {
-    if unproven.is_empty() {
-        context.console.say("Nothing to do: every node runs kube-proxy in the rack's mode, and is proven.");
-        return Exit::Done;
-    }
-    let nodes: Vec<&str> = unproven.iter().map(|turn| turn.node.as_str()).collect();
-    let check = context.command("check");
-    context.console.say(format_args!(
-        "error: kube-proxy is set and started as the rack says, but not proven on {}; `{check}` tells why",
-        nodes.join(", ")
-    ));
-    Exit::Failed
+fn nothing_to_do(context: &Context, prepared: &Prepared) -> Exit {
+    let Prepared { migration, left, .. } = prepared;
+    let unproven: Vec<String> = migration.turns.iter().map(|t| t.node.clone()).chain(left.clone()).collect();
+    let (result, exit) = match unproven.len() {
+        0 => (ClusterResult::Unchanged, Exit::Done),
+        findings => (ClusterResult::NotProven { findings }, Exit::Failed),
+    };
+    let (outcome, proof) = (cluster::idle(result), Proof::default());
+    let whole = report::Whole {
+        run: None,
+        migration,
+        proven: &[],
+        left: &unproven,
+        cluster: &outcome,
+        proof: &proof,
+    };
+    tell(context, &whole);
+    context.console.say(match exit {
+        Exit::Done => "Nothing to do: every node runs kube-proxy in the rack's mode, and is proven.".to_owned(),
+        _ => {
+            let (nodes, check) = (unproven.join(", "), context.command("check"));
+            format!("error: kube-proxy was set and started as the rack says, but is not proven on {nodes}; `{check}` tells why")
+        }
+    });
+    exit
 }
 
 /// On standard error when standard output is for a machine.

@@ -58,12 +58,7 @@ impl Turns for Desk<'_> {
                 return Ok(());
             }
             tell(&format!("{node}: draining"));
-            let emptied = nodes::empty(&self.cluster.api, node, self.patience(), tell).await;
-            if emptied.is_err() {
-                // Nothing was changed there: it goes on as it was.
-                nodes::uncordon(&self.cluster.api, node).await?;
-            }
-            emptied
+            nodes::empty(&self.cluster.api, node, self.patience(), tell).await
         })
     }
 

@@ -276,3 +276,14 @@ fn a_manifest_comes_from_one_place_and_by_https() {
         assert_eq!(with_manifest(&format!("url: \"{url}\"")).len(), 1, "{url}");
     }
 }
+
+#[test]
+fn a_node_is_rebooted_only_if_it_may_be_drained() {
+    let of = |migrate: &str| {
+        said(&with(&format!("kubernetes: {{proxy: {{mode: nftables, migrate: {migrate}}}}}")))
+    };
+    assert!(of("{drain: true, reboot: true}").is_empty());
+    assert!(of("{drain: true}").is_empty());
+    let refused = of("{reboot: true}");
+    assert!(!refused.is_empty(), "a reboot without a drain");
+}
