@@ -197,11 +197,10 @@ fn drifted(facts: &ClusterFacts, entry: &ClusterEntry) -> Option<String> {
         },
         (ClusterSeen::Object(_), _) => return None,
     };
-    match &entry.after {
-        Some(after) if *after == now => None,
-        _ if entry.after.is_none() || entry.meant.as_ref() == Some(&now) => {
-            Some("not known: a run was cut off here".into())
-        }
+    match (&entry.after, &entry.meant) {
+        // Also what a run did that was cut off before it could say so.
+        _ if entry.is_ours(&now) => None,
+        (None, None) => Some("not known: a run was cut off here".into()),
         _ => Some(words.into()),
     }
 }

