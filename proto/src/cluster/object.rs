@@ -122,12 +122,12 @@ mod tests {
             "spec": {"addresses": ["a"], "serviceAllocation": {"namespaces": ["shop"]}, "other": true},
         });
         let step = pool(json!({"addresses": ["a"]}));
-        let seen = ObjectSeen::of(step.want.as_ref().unwrap(), Some(&live));
+        let seen = ObjectSeen::of(step.want.as_ref(), Some(&live));
         let before = json!({"spec": {"addresses": ["a"], "serviceAllocation": {"namespaces": ["shop"]}}});
         assert_eq!((seen.fields.as_ref(), seen.ours), (Some(&before), true));
         assert!(matches!(step.decide(&seen), Decision::Change { .. }));
         assert_eq!(step.inverse(&seen).unwrap().want, Some(before));
         let all = pool(json!({"addresses": ["a"], "serviceAllocation": {"namespaces": ["shop"]}}));
-        assert_eq!(all.decide(&ObjectSeen::of(all.want.as_ref().unwrap(), Some(&live))), Decision::Keep);
+        assert_eq!(all.decide(&ObjectSeen::of(all.want.as_ref(), Some(&live))), Decision::Keep);
     }
 }
