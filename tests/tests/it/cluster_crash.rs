@@ -101,7 +101,7 @@ fn a_dead_runs_lock_is_waited_for_and_a_living_ones_refuses() {
     assert_eq!(system(&cluster, &holder), "");
 
     // Stopped, it renews nothing, but it is not dead for others before its time is over.
-    write(&cluster, &["dns: {forward: [192.0.2.1]}"]);
+    write(&cluster, &[DNS, IPTABLES]);
     let first = Working::start(lab, rackwright(lab, &["apply", "--yes"]));
     first.until_it_says("cluster: [1/");
     first.signal(Signal::SIGSTOP);
