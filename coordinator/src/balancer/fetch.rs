@@ -1,6 +1,6 @@
 //! Gets MetalLB's manifest: from a file, from the operator's cache, or from its publisher. The one door of this room.
 //!
-//! Nothing is used, or kept, before its SHA-256 was found to be the one that the rack or [`KNOWN`] says.
+//! Nothing is used, or kept, before its SHA-256 was found to be the one that the rack or `KNOWN` says.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -144,7 +144,7 @@ pub enum DownloadError {
 /// MetalLB's manifest as the rack wants it.
 ///
 /// # Errors
-/// When it cannot be had, or is not what the rack or [`KNOWN`] says it is.
+/// When it cannot be had, or is not what the rack or `KNOWN` says it is.
 pub async fn manifest(metallb: &Metallb, places: &Places<'_>) -> Result<Manifest, FetchError> {
     let wanted = metallb.version.to_string();
     let (bytes, from) = bytes(metallb, places).await?;

@@ -1,7 +1,7 @@
 //! What bites although every object is valid: judged from what is wanted and what is there.
 //!
-//! - [`installed`]: who installed MetalLB, which version, and who else does its work.
-//! - [`pools`]: addresses. - [`advertisements`]: who announces them.
+//! - `installed`: who installed MetalLB, which version, and who else does its work.
+//! - `pools`: addresses. - `advertisements`: who announces them.
 
 mod advertisements;
 mod installed;
