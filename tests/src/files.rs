@@ -154,7 +154,7 @@ mod tests {
         }
         for release in [Release::V1_30, Release::V1_37] {
             for metallb in [Metallb::V0_13, Metallb::V0_16] {
-                let spec = Spec::new("lab".parse().unwrap(), 3).kube(release).metallb(metallb);
+                let spec = Spec::new("lab".parse().unwrap(), 4).kube(release).metallb(metallb);
                 assert_accepted(&spec.control_planes(3));
             }
         }
