@@ -137,7 +137,12 @@ const COMES_AND_GOES: [&str; 8] = [
 ];
 
 /// Counters, chances and the machine's own affairs: no settings of the host.
-const NO_SETTINGS: [&str; 13] = [
+const NO_SETTINGS: [&str; 17] = [
+    // Of the machine, not of the host: the lab raises them while racks that need it stand.
+    "fs.inotify.max_user_instances",
+    "user.max_inotify_instances",
+    "net.ipv4.neigh.default.gc_thresh3",
+    "net.ipv6.neigh.default.gc_thresh3",
     "kernel.random.",
     "kernel.ns_last_pid",
     "kernel.pty.nr",
