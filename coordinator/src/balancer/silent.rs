@@ -13,6 +13,7 @@ use super::release::Release;
 use super::view::{self, Advertisement, EXCLUDE, View, node_label, node_name};
 use super::workload;
 use crate::cluster::facts::ClusterFacts;
+use crate::cluster::look::is_ready;
 use crate::network::list;
 
 /// All reasons why no speaker announces an address that was given to a Service; never empty.
@@ -162,7 +163,7 @@ fn obstacle(facts: &ClusterFacts, node: &Node) -> Option<Obstacle> {
         pod.spec.as_ref().and_then(|s| s.node_name.as_deref()) == name
     };
     let speakers = workload::pods(&facts.balancer, "speaker");
-    let ready = speakers.iter().filter(|pod| here(pod)).any(|pod| workload::is_ready(pod));
+    let ready = speakers.iter().filter(|pod| here(pod)).any(|pod| is_ready(pod));
     (!ready).then_some(Obstacle::Speaker)
 }
 
