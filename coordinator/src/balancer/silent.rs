@@ -86,9 +86,12 @@ fn no_endpoints(facts: &ClusterFacts, service: &Service) -> Option<Reason> {
     };
     let words = "the Service has no ready endpoint, and MetalLB announces none such";
     let namespace = service.metadata.namespace.as_deref().unwrap_or("default");
-    let fix = match selector.is_empty() {
-        true => "give the Service a selector, or make an EndpointSlice for it".to_owned(),
-        false => format!("see why: kubectl -n {namespace} describe pods -l {}", selector.join(",")),
+    let fix = match (selector.is_empty(), all.is_empty()) {
+        (true, _) => "give the Service a selector, or make an EndpointSlice for it".to_owned(),
+        (false, true) => {
+            format!("start pods with the labels {} in namespace {namespace}", selector.join(","))
+        }
+        (false, false) => format!("see why: kubectl -n {namespace} describe pods -l {}", selector.join(",")),
     };
     Some(Reason::new(names::SILENT_NO_ENDPOINTS, words).seen(evidence).fix(fix))
 }

@@ -27,7 +27,10 @@ fn not_proven(cluster: &Cluster) -> String {
     // And so is who of three announces it.
     let owners = [("0b", "cp1", "w1 and w2"), ("0c", "w1", "cp1 and w2"), ("0d", "w2", "cp1 and w1")];
     owners.iter().fold(said, |said, (mac, node, others)| {
-        said.replace(&format!("02:52:57:00:00:{mac} (eth0 of {node}; heard by {others})"), "OWNER (heard by OTHERS)")
+        said.replace(
+            &format!("02:52:57:00:00:{mac} (eth0 of {node}; heard by {others})"),
+            "OWNER (heard by OTHERS)",
+        )
     })
 }
 
