@@ -211,6 +211,10 @@ impl<W: AsyncWrite + Unpin> Session<'_, W> {
                     }
                     Err(fault) => self.say(&Reply::Fault(fault)).await?,
                 },
+                Request::Tool(_) => {
+                    let why = "this agent cannot run tools";
+                    self.say(&Reply::Fault(Fault::new(FaultKind::Host, "run a tool", why))).await?;
+                }
                 Request::Confirm { run } => {
                     let reply = confirm(self.host, &run, self.since_ms).await;
                     self.say(&reply.map_or_else(Reply::Fault, |()| Reply::Confirmed)).await?;

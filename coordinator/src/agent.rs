@@ -11,6 +11,7 @@ use rackwright_proto::plan::Run;
 use rackwright_proto::reach::{Asked, Reached};
 use rackwright_proto::secret::Kubeconfig;
 use rackwright_proto::step::HostStep;
+use rackwright_proto::tool::{ToolOutcome, ToolRun};
 use rackwright_proto::traces::ClusterTraces;
 use rackwright_proto::wire::{self, AgentHello, CoordinatorHello, FrameError, Reply, Request};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -155,6 +156,25 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Agent<R, W> {
         match self.ask(&Request::Reboot, DOING, ANSWER).await? {
             Reply::Rebooting => Ok(()),
             other => Err(unexpected(other, DOING)),
+        }
+    }
+
+    /// Runs a tool of the cluster; what it says on its standard error is told line by line.
+    pub async fn tool(
+        &mut self,
+        run: ToolRun,
+        said: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<ToolOutcome, AgentError> {
+        const DOING: &str = "running a tool";
+        let deadline = Duration::from_secs(run.seconds.into()) + ANSWER;
+        let mut reply = self.ask(&Request::Tool(Box::new(run)), DOING, deadline).await?;
+        loop {
+            match reply {
+                Reply::ToolSaid(line) => said(&line),
+                Reply::ToolEnded(outcome) => return Ok(*outcome),
+                other => return Err(unexpected(other, DOING)),
+            }
+            reply = receive(&mut self.read, DOING, deadline).await?;
         }
     }
 

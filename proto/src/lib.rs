@@ -32,6 +32,7 @@ pub mod reach;
 pub mod receipt;
 pub mod secret;
 pub mod step;
+pub mod tool;
 pub mod traces;
 pub mod unit;
 pub mod wire;

@@ -15,6 +15,7 @@ use crate::plan::Run;
 use crate::reach::{Asked, Reached};
 use crate::secret::Kubeconfig;
 use crate::step::HostStep;
+use crate::tool::{ToolOutcome, ToolRun};
 use crate::traces::ClusterTraces;
 
 /// The agent's first line. What comes before it is noise of the user's shell start-up files.
@@ -24,10 +25,10 @@ pub const MAGIC: &[u8] = b"RACKWRIGHT/1\n";
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
 
 /// The version of requests and replies; any change of a shape here is a new one.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// The build that both ends must share: version and protocol. The agent's file is also named by its hash.
-pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "/3");
+pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "/4");
 
 /// Why a frame could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -141,6 +142,9 @@ pub enum Request {
     },
     /// Reboot the host. Answered first.
     Reboot,
+    /// Run a tool of the cluster; it ends with this session at the latest. Answered by any number of `ToolSaid`, then
+    /// `ToolEnded`.
+    Tool(Box<ToolRun>),
 }
 
 /// What the agent answers. `Run` and `Attach` are answered by `Following`, events, and `Followed`.
@@ -173,6 +177,10 @@ pub enum Reply {
     Confirmed,
     /// To `Reboot`: it begins now.
     Rebooting,
+    /// One line that a tool wrote to its standard error.
+    ToolSaid(String),
+    /// To `Tool`: it ended.
+    ToolEnded(Box<ToolOutcome>),
     /// The request could not be served.
     Fault(Fault),
 }

@@ -17,7 +17,7 @@ use tokio::io::AsyncReadExt as _;
 use super::manifest::{LARGEST, Manifest, ManifestError};
 use super::release::Release;
 use crate::atomic;
-use crate::rack::model::kubernetes::{ManifestSource, Metallb};
+use crate::rack::model::kubernetes::{Artifact, Metallb};
 
 /// The SHA-256 of `config/manifests/metallb-native.yaml` of releases, from the publisher's Go modules.
 const KNOWN: &[(&str, &str)] = &[
@@ -158,7 +158,7 @@ pub async fn manifest(metallb: &Metallb, places: &Places<'_>) -> Result<Manifest
 
 async fn bytes(metallb: &Metallb, places: &Places<'_>) -> Result<(Vec<u8>, String), FetchError> {
     let source = metallb.manifest.as_ref();
-    if let Some((path, sha256)) = source.and_then(|s: &ManifestSource| Some((s.path.as_ref()?, &s.sha256))) {
+    if let Some((path, sha256)) = source.and_then(|s: &Artifact| Some((s.path.as_ref()?, &s.sha256))) {
         let path = path.resolve(places.folder, places.home);
         let bytes = read(&path).await.map_err(|source| FetchError::Read { path: path.clone(), source })?;
         let from = path.display().to_string();

@@ -27,7 +27,7 @@ fn config_of<'a>(facts: &'a ClusterFacts, step: &TextStep) -> Option<&'a ConfigM
     match step.family {
         Family::Proxy => facts.proxy.config.as_ref(),
         Family::Dns => facts.dns.config.as_ref(),
-        Family::Balancer => None,
+        Family::Balancer | Family::Mesh => None,
     }
 }
 
@@ -51,9 +51,9 @@ fn workload(facts: &ClusterFacts, step: &WorkloadStep) -> WorkloadSeen {
         (Family::Balancer, WorkloadKind::Deployment) => {
             deployment(facts.balancer.deployments.iter().find(|d| is(&d.metadata)))
         }
-        (Family::Proxy, WorkloadKind::Deployment) | (Family::Dns, WorkloadKind::DaemonSet) => {
-            WorkloadSeen::default()
-        }
+        (Family::Proxy, WorkloadKind::Deployment)
+        | (Family::Dns, WorkloadKind::DaemonSet)
+        | (Family::Mesh, _) => WorkloadSeen::default(),
     }
 }
 

@@ -32,6 +32,8 @@ pub enum Family {
     Dns,
     /// MetalLB.
     Balancer,
+    /// Istio.
+    Mesh,
 }
 
 impl Family {
@@ -41,6 +43,7 @@ impl Family {
             Self::Proxy => "proxy",
             Self::Dns => "dns",
             Self::Balancer => "balancer",
+            Self::Mesh => "mesh",
         }
     }
 }

@@ -36,7 +36,7 @@ impl TextStep {
     pub(super) fn key(&self) -> String {
         let what = match self.family {
             Family::Dns => "corefile",
-            Family::Proxy | Family::Balancer => "config",
+            Family::Proxy | Family::Balancer | Family::Mesh => "config",
         };
         format!("{}/{what}", self.family.as_str())
     }

@@ -152,7 +152,7 @@ pub struct Metallb {
     pub version: Version,
     /// Where its manifest comes from; from the publisher when left out, for versions whose checksum is known.
     #[serde(default)]
-    pub manifest: Option<ManifestSource>,
+    pub manifest: Option<Artifact>,
     /// The namespace that it lives in.
     #[serde(default = "metallb_system")]
     #[schemars(with = "Of<Label>")]
@@ -169,10 +169,10 @@ fn metallb_system() -> Label {
     "metallb-system".parse().expect("a valid name")
 }
 
-/// Where a manifest comes from: a file, an address, or without both the publisher. Checked before it is used.
+/// Something from elsewhere, checked before it is used: a local file, an address, or without both the publisher's.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ManifestSource {
+pub struct Artifact {
     /// A local file; no network is needed.
     #[serde(default)]
     #[schemars(with = "Option<Of<LocalPath>>")]
@@ -181,18 +181,6 @@ pub struct ManifestSource {
     #[serde(default)]
     #[schemars(with = "Option<Of<HttpsUrl>>")]
     pub url: Option<HttpsUrl>,
-    /// Its SHA-256.
-    #[schemars(with = "Of<Sha256>")]
-    pub sha256: Sha256,
-}
-
-/// A file from elsewhere, checked before it is used.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Artifact {
-    /// Where it lies.
-    #[schemars(with = "Of<LocalPath>")]
-    pub path: LocalPath,
     /// Its SHA-256.
     #[schemars(with = "Of<Sha256>")]
     pub sha256: Sha256,
@@ -318,13 +306,103 @@ pub struct Istio {
     #[serde(default)]
     #[schemars(with = "Option<Of<LocalPath>>")]
     pub file: Option<LocalPath>,
-    /// The release archive from a local file instead of the publisher.
+    /// The release archive, `istio-VERSION-OS-ARCH.tar.gz`; the publisher's with its checksum when left out.
     #[serde(default)]
     pub archive: Option<Artifact>,
-    /// Namespaces whose pods get a sidecar.
+    /// Helm's own archive, `helm-vVERSION-OS-ARCH.tar.gz`, for `method: helm`; a `helm` on the control plane's PATH when
+    /// left out.
     #[serde(default)]
+    pub helm: Option<Artifact>,
+    /// Whose pods get a sidecar.
+    #[serde(default)]
+    pub injection: Injection,
+    /// Ways through a gateway to prove from outside.
+    #[serde(default)]
+    pub gateways: Vec<Gateway>,
+}
+
+/// Whose pods get a sidecar.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Injection {
+    /// Namespaces whose pods get one, of the revision that is wanted.
     #[schemars(with = "Vec<Of<Label>>")]
-    pub inject: Vec<Label>,
+    pub namespaces: Vec<Label>,
+    /// Namespaces whose pods get none, whatever they ask for.
+    #[schemars(with = "Vec<Of<Label>>")]
+    pub off: Vec<Label>,
+    /// Workloads whose pods get none in a namespace whose others do.
+    pub exclude: Vec<WorkloadName>,
+    /// Whether workloads whose pods were made before are restarted; without it a finding names them.
+    pub restart: bool,
+}
+
+/// A workload.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkloadName {
+    /// Its kind.
+    #[serde(default)]
+    pub kind: WorkloadKind,
+    /// Its name.
+    #[schemars(with = "Of<ObjectName>")]
+    pub name: ObjectName,
+    /// Its namespace.
+    #[serde(default = "default_namespace")]
+    #[schemars(with = "Of<Label>")]
+    pub namespace: Label,
+}
+
+/// Kinds of workloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+pub enum WorkloadKind {
+    /// `apps/v1` Deployment.
+    #[default]
+    Deployment,
+    /// `apps/v1` DaemonSet.
+    DaemonSet,
+    /// `apps/v1` StatefulSet.
+    StatefulSet,
+}
+
+/// A way through a gateway to prove from outside: plain HTTP to the address of its Service.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Gateway {
+    /// The gateway's Service.
+    #[serde(default = "ingress_gateway")]
+    pub service: ServiceName,
+    /// The port of the Service.
+    #[serde(default = "http_port")]
+    pub port: u16,
+    /// The name to ask for (HTTP's `Host`); the address itself when left out.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// The path to ask for.
+    #[serde(default = "root_path")]
+    pub path: String,
+    /// The status that shall come.
+    #[serde(default = "ok_status")]
+    pub status: u16,
+}
+
+fn ingress_gateway() -> ServiceName {
+    ServiceName {
+        name: "istio-ingressgateway".parse().expect("a valid name"),
+        namespace: "istio-system".parse().expect("a valid name"),
+    }
+}
+
+fn http_port() -> u16 {
+    80
+}
+
+fn root_path() -> String {
+    "/".into()
+}
+
+fn ok_status() -> u16 {
+    200
 }
 
 /// How Istio is installed.
