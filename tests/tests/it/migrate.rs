@@ -110,7 +110,7 @@ fn served(nodes: usize) -> (Cluster, String) {
 }
 
 #[test]
-#[ignore = "long: three nodes twice over; not seen to its end yet"]
+#[ignore = "long: three nodes twice over"]
 fn the_mode_changes_node_by_node_and_the_service_goes_on() {
     need_cluster!();
     let (cluster, address) = served(3);
