@@ -292,8 +292,8 @@ pub struct ArtifactPart {
 }
 
 impl ArtifactPart {
-    /// The most bytes of one: as base64 they leave room in a frame.
-    pub const LONGEST: usize = 4 << 20;
+    /// The most bytes of one: few enough for a slow line's deadline.
+    pub const LONGEST: usize = 1 << 20;
 
     /// A part of an archive.
     pub fn new(sha256: Sha256, size: u64, offset: u64, bytes: &[u8]) -> Self {

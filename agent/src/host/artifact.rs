@@ -42,8 +42,11 @@ impl Host {
         let fault = |e: FsError| host_fault(doing(&part.sha256), &e);
         let broken = |why: &str| Fault::new(FaultKind::Protocol, doing(&part.sha256), why);
         let bytes = part.bytes().map_err(|why| broken(&why))?;
-        if bytes.is_empty() || part.offset.saturating_add(bytes.len() as u64) > part.size {
-            return Err(broken("a part of it is empty, or goes beyond its end"));
+        if bytes.is_empty()
+            || bytes.len() > ArtifactPart::LONGEST
+            || part.offset.saturating_add(bytes.len() as u64) > part.size
+        {
+            return Err(broken("a part of it is empty, too long, or goes beyond its end"));
         }
         self.make_dirs(ARTIFACTS, 0o700).map_err(fault)?;
         let real = self.path(part_of(&part.sha256));
