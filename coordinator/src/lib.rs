@@ -22,6 +22,7 @@ pub mod dns;
 pub mod exit;
 pub mod findings;
 pub mod fleet;
+pub mod injection;
 pub mod judge;
 pub mod kube;
 pub mod natural;

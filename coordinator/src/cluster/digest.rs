@@ -1,5 +1,7 @@
 //! What is there by our doing, in short: enough to tell later whether somebody else changed it since.
 
+use std::collections::BTreeMap;
+
 use rackwright_proto::cluster::receipt::Done;
 use rackwright_proto::cluster::workload::Stamp;
 use rackwright_proto::cluster::{ClusterSeen, ClusterStep, WorkloadSeen};
@@ -22,6 +24,15 @@ pub fn text(text: &str) -> Done {
 /// A workload in short: what its pods were told to run.
 pub fn workload(seen: &WorkloadSeen) -> Done {
     text(seen.stamp.as_deref().unwrap_or_default())
+}
+
+/// Some labels in short.
+pub fn labels(labels: &BTreeMap<String, Option<String>>) -> Done {
+    let lines = labels.iter().map(|(key, value)| match value {
+        Some(value) => format!("{key}={value}\n"),
+        None => format!("{key}\n"),
+    });
+    text(&lines.collect::<String>())
 }
 
 /// An object in short: all that its owner decides. Metadata, status and what controllers fill in say nothing.
@@ -65,6 +76,7 @@ pub fn seen(seen: &ClusterSeen) -> Done {
         ClusterSeen::Text(seen) => text(seen.text.as_deref().unwrap_or_default()),
         ClusterSeen::Workload(seen) => workload(seen),
         ClusterSeen::Object(_) => text(""),
+        ClusterSeen::Labels(seen) => labels(&seen.labels),
     }
 }
 
@@ -77,6 +89,7 @@ pub fn intended(step: &ClusterStep) -> Option<Done> {
             Stamp::Any | Stamp::Absent => Some(text("")),
         },
         ClusterStep::Object(_) => None,
+        ClusterStep::Labels(step) => Some(labels(&step.want)),
     }
 }
 

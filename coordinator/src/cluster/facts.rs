@@ -9,6 +9,8 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use rackwright_proto::cluster::ClusterLedger;
 use serde_json::Value;
 
+use crate::injection::facts::InjectionFacts;
+
 /// A cluster.
 #[derive(Debug, Clone, Default)]
 pub struct ClusterFacts {
@@ -34,6 +36,8 @@ pub struct ClusterFacts {
     pub daemon_sets: Vec<DaemonSet>,
     /// ConfigMap `kube-system/cilium-config`.
     pub cilium: Option<ConfigMap>,
+    /// Whose pods get a sidecar of Istio; empty where neither the rack nor the receipts say anything of it.
+    pub injection: InjectionFacts,
     /// What we did here before.
     pub ledger: ClusterLedger,
 }

@@ -196,6 +196,8 @@ fn drifted(facts: &ClusterFacts, entry: &ClusterEntry) -> Option<String> {
             None => return Some("not there".into()),
         },
         (ClusterSeen::Object(_), _) => return None,
+        (ClusterSeen::Labels(seen), _) if seen.uid.is_none() => return Some("not there".into()),
+        (ClusterSeen::Labels(seen), _) => (digest::labels(&seen.labels), "other labels"),
     };
     match (&entry.after, &entry.meant) {
         // Also what a run did that was cut off before it could say so.

@@ -118,7 +118,7 @@ fn left_alone(facts: &ClusterFacts, entry: &ClusterEntry, step: &ClusterStep) ->
         return Some(holds(step, &theirs));
     }
     let ours = match (&seen, step) {
-        (ClusterSeen::Text(_), _) => entry.is_ours(&digest::seen(&seen)),
+        (ClusterSeen::Text(_) | ClusterSeen::Labels(_), _) => entry.is_ours(&digest::seen(&seen)),
         // Cut off while it was undone: its pods are still on their way.
         (ClusterSeen::Workload(now), ClusterStep::Workload(undo)) => {
             undo.stamp.is_of(now) || entry.is_ours(&digest::workload(now))

@@ -144,7 +144,7 @@ async fn want_files(
 
 /// A way to the API: the operator's own kubeconfig, or a tunnel through each control plane with the kubeconfig of the
 /// first that has one.
-async fn open(
+pub(super) async fn open(
     context: &Context,
     kubernetes: &Kubernetes,
     heard: &mut [Surveyed],
@@ -209,6 +209,9 @@ async fn sighted(
         wishes.steps = loaded.steps().collect();
         wishes.balancer = metallb.namespace.to_string();
         manifest = Some(loaded);
+    }
+    if about == About::Rack {
+        wishes.injection = kubernetes.istio.as_ref().map(|istio| istio.injection.clone());
     }
     wishes.services =
         kubernetes.services.iter().map(|s| (s.namespace.to_string(), s.name.to_string())).collect();

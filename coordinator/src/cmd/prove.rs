@@ -137,7 +137,7 @@ async fn refreshed(context: &Context, cluster: &Cluster) -> Option<ClusterFacts>
     let wishes = crate::kube::gather::Wishes {
         balancer: kubernetes.metallb.as_ref().map(|m| m.namespace.to_string()).unwrap_or_default(),
         services: kubernetes.services.iter().map(|s| (s.namespace.to_string(), s.name.to_string())).collect(),
-        steps: Vec::new(),
+        ..crate::kube::gather::Wishes::default()
     };
     crate::kube::gather::gather(&cluster.api, &wishes).await.ok()
 }

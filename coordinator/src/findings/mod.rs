@@ -73,6 +73,7 @@ pub fn names() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
         crate::proxy::NAMES,
         crate::dns::NAMES,
         crate::balancer::NAMES,
+        crate::injection::NAMES,
         crate::proof::NAMES,
     ];
     rooms.into_iter().flatten()

@@ -1,19 +1,23 @@
 //! One step on the cluster: look at what is there, and change it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::ConfigMap;
 use rackwright_proto::cluster::receipt::Done;
+use rackwright_proto::cluster::workload::Stamp;
 use rackwright_proto::cluster::{
-    ClusterSeen, ClusterStep, ObjectSeen, ObjectStep, TextSeen, TextStep, WorkloadKind, WorkloadSeen,
+    ClusterSeen, ClusterStep, LabelPlace, LabelsSeen, LabelsStep, ObjectSeen, ObjectStep, TextSeen, TextStep,
+    WorkloadKind, WorkloadSeen, WorkloadStep,
 };
 use rackwright_proto::fault::{Fault, FaultKind};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::turns::Turns;
 use super::{Api, Apply, Hold, KubeError, KubeFault, Resource, Selector, Watched, rollout, run, status};
 use crate::cluster::{digest, look};
+use crate::injection::facts;
 
 /// How often a ConfigMap that changed under us, but not in our entry, is replaced anew.
 const ATTEMPTS: u32 = 5;
@@ -72,11 +76,15 @@ pub async fn observe(api: &Api, step: &ClusterStep) -> Result<ClusterSeen, KubeE
                 WorkloadKind::Deployment => {
                     look::deployment(api.get::<Deployment>(namespace, name).await?.as_ref())
                 }
+                WorkloadKind::StatefulSet => {
+                    look::stateful_set(api.get::<StatefulSet>(namespace, name).await?.as_ref())
+                }
             })
         }
         ClusterStep::Object(step) => {
             ClusterSeen::Object(ObjectSeen::of(step.want.as_ref(), get(api, step).await?.as_ref()))
         }
+        ClusterStep::Labels(step) => ClusterSeen::Labels(labels(api, step).await?),
     })
 }
 
@@ -127,6 +135,7 @@ pub async fn act(
             Some(want) => apply(api, want, manner).await,
             None => delete(api, step, seen, manner).await,
         },
+        (ClusterStep::Labels(step), ClusterSeen::Labels(_)) => label(api, step, manner).await,
         _ => Err(Fault::new(FaultKind::Internal, step.title(), "seen as another shape of step")),
     }
 }
@@ -234,6 +243,39 @@ fn never(error: &KubeError, patience: Duration) -> Fault {
     fault
 }
 
+/// The labels that a step speaks of, as they are.
+async fn labels(api: &Api, step: &LabelsStep) -> Result<LabelsSeen, KubeError> {
+    let resource = api.resource(&step.api_version, &step.kind).await?;
+    let live = api.get_object(&resource, step.namespace.as_deref(), &step.name).await?;
+    let Some(live) = live else { return Ok(LabelsSeen::of(step, None, &BTreeMap::new())) };
+    let labels = live.pointer(match step.place {
+        LabelPlace::Object => "/metadata/labels",
+        LabelPlace::PodTemplate => "/spec/template/metadata/labels",
+    });
+    let labels = labels.and_then(|labels| serde_json::from_value(labels.clone()).ok()).unwrap_or_default();
+    Ok(LabelsSeen::of(step, live.pointer("/metadata/uid").and_then(Value::as_str), &labels))
+}
+
+/// Sets or removes these labels and no others, whoever set them; where pods are made anew by it, they are awaited.
+async fn label(api: &Api, step: &LabelsStep, manner: &Manner<'_>) -> Result<(), Fault> {
+    let metadata = json!({"labels": step.want});
+    let patch = match step.place {
+        LabelPlace::Object => json!({"metadata": metadata}),
+        LabelPlace::PodTemplate => json!({"spec": {"template": {"metadata": metadata}}}),
+    };
+    let resource = api.resource(&step.api_version, &step.kind).await.map_err(|e| fault(&e))?;
+    let namespace = step.namespace.as_deref();
+    api.patch_merge(&resource, namespace, &step.name, &patch, false).await.map_err(|e| fault(&e))?;
+    let (LabelPlace::PodTemplate, Some(namespace), Some(kind)) =
+        (step.place, &step.namespace, facts::kind(&step.kind))
+    else {
+        return Ok(());
+    };
+    let (namespace, name) = (namespace.clone(), step.name.clone());
+    let rolled = WorkloadStep { family: step.family, kind, namespace, name, stamp: Stamp::Any };
+    rollout::roll(api, &rolled, &WorkloadSeen::default(), manner).await
+}
+
 /// Deletes an object and waits until it is gone.
 async fn delete(api: &Api, step: &ObjectStep, seen: &ObjectSeen, manner: &Manner<'_>) -> Result<(), Fault> {
     let failed = |error: KubeError| fault(&error);
@@ -267,5 +309,6 @@ pub(super) fn workload_of(kind: WorkloadKind, object: &Value) -> WorkloadSeen {
     match kind {
         WorkloadKind::DaemonSet => look::daemon_set(serde_json::from_value(object.clone()).ok().as_ref()),
         WorkloadKind::Deployment => look::deployment(serde_json::from_value(object.clone()).ok().as_ref()),
+        WorkloadKind::StatefulSet => look::stateful_set(serde_json::from_value(object.clone()).ok().as_ref()),
     }
 }

@@ -65,6 +65,8 @@ pub struct Logs<'a> {
     pub previous: bool,
     /// The last lines only.
     pub tail_lines: Option<u32>,
+    /// The last seconds only.
+    pub since_seconds: Option<u32>,
     /// At most so many bytes; never more than 1 MiB.
     pub limit_bytes: Option<u64>,
 }
@@ -321,6 +323,9 @@ impl Api {
         }
         if let Some(lines) = which.tail_lines {
             ask = ask.query("tailLines", lines);
+        }
+        if let Some(seconds) = which.since_seconds {
+            ask = ask.query("sinceSeconds", seconds);
         }
         let reply = accept(&ask, self.wire.send(&ask).await?)?;
         Ok(String::from_utf8_lossy(&reply.bytes()).into_owned())

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{Api, KubeError, KubeFault, Selector};
 use crate::cluster::facts::{BalancerFacts, ClusterFacts, DnsFacts, ProxyFacts};
+use crate::rack::model::kubernetes::Injection;
 
 /// Objects asked for at once: an API server has work of its own.
 const AT_ONCE: usize = 8;
@@ -24,6 +25,8 @@ pub struct Wishes {
     pub balancer: String,
     /// The Services that the rack names: namespace and name.
     pub services: Vec<(String, String)>,
+    /// Whose pods get a sidecar of Istio, where the rack says so.
+    pub injection: Option<Injection>,
     /// Steps whose objects are to be looked at: what the rack wants.
     pub steps: Vec<ClusterStep>,
 }
@@ -56,6 +59,7 @@ pub async fn gather(api: &Api, wishes: &Wishes) -> Result<ClusterFacts, KubeErro
         events: events(api, &wishes.services).await?,
         cilium: api.get(Some(SYSTEM), "cilium-config").await?,
         services: services.into_iter().filter(|s| is_balanced(s) || is_named(s, &wishes.services)).collect(),
+        injection: super::injection::gather(api, wishes.injection.as_ref(), &ledger, &daemon_sets).await?,
         daemon_sets,
         ledger,
     })

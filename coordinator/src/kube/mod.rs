@@ -9,6 +9,7 @@
 //! lease       one coordinator at a time               -> Hold
 //! store       our receipts, in the cluster itself     -> Store
 //! gather      all that planning and judging need      -> ClusterFacts
+//! injection   the same of namespaces whose pods get a sidecar
 //! act         one step: look, and change (rollout: restart and wait; turns: node by node)
 //! nodes       a node's turn: cordon, evict within budgets, await its boot, uncordon
 //! receipts    what we did, as values, over the store
@@ -26,6 +27,7 @@ mod discovery;
 pub mod door;
 pub mod error;
 pub mod gather;
+pub mod injection;
 pub mod kubeconfig;
 pub mod lease;
 pub mod nodes;

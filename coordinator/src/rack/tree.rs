@@ -8,45 +8,46 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 
 use super::diagnostic::Place;
 
-/// The deepest nesting; a rack needs ten.
+/// The deepest nesting; a rack needs ten, a definition of a resource has its schema inside.
 const DEEPEST: usize = 40;
+const DEEPEST_OF_OBJECTS: usize = 120;
 /// The most nodes, with aliases expanded.
 const MOST: usize = 200_000;
 
 /// A part of the document.
 #[derive(Debug, Clone)]
-pub(super) struct Marked {
-    pub(super) place: Place,
-    pub(super) shape: Shape,
+pub(crate) struct Marked {
+    pub(crate) place: Place,
+    pub(crate) shape: Shape,
     /// How many nodes it consists of.
     size: usize,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     Scalar { text: String, plain: bool },
     Sequence(Vec<Marked>),
     Mapping(Vec<Entry>),
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) key_place: Place,
-    pub(super) value: Marked,
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) key_place: Place,
+    pub(crate) value: Marked,
 }
 
 /// Why a text is no tree.
 #[derive(Debug)]
-pub(super) struct Fault {
-    pub(super) place: Place,
-    pub(super) message: String,
-    pub(super) help: Option<String>,
+pub(crate) struct Fault {
+    pub(crate) place: Place,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
 }
 
 impl Marked {
     /// Nothing there: `key:` or `key: null`.
-    pub(super) fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         matches!(&self.shape, Shape::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 }
@@ -56,8 +57,33 @@ enum Open {
     Mapping { start: Place, anchor: usize, entries: Vec<Entry>, key: Option<(String, Place)> },
 }
 
-#[derive(Default)]
+/// What kind of text is read, and how strictly.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Rack,
+    /// Any number of documents, of which programs other than this one make sense.
+    Objects,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Rack => "a rack",
+            Self::Objects => "a manifest",
+        }
+    }
+
+    fn deepest(self) -> usize {
+        match self {
+            Self::Rack => DEEPEST,
+            Self::Objects => DEEPEST_OF_OBJECTS,
+        }
+    }
+}
+
 struct Builder {
+    kind: Kind,
+    documents: Vec<Marked>,
     stack: Vec<Open>,
     anchors: HashMap<usize, Marked>,
     nodes: usize,
@@ -65,12 +91,19 @@ struct Builder {
 }
 
 /// The tree of the one document in `text`, or what keeps it from being one.
-pub(super) fn parse(text: &str) -> Result<Marked, Fault> {
-    let mut builder = Builder::default();
+pub(crate) fn parse(text: &str) -> Result<Marked, Fault> {
+    let mut builder = Builder::new(Kind::Rack);
     builder.read(Parser::new_from_str(text))?;
     builder.root.ok_or_else(|| {
         fault(Place::default(), "the rack is empty", "`rackwright init` writes one to begin with")
     })
+}
+
+/// The trees of all documents in `text` up to the first that is none, and what keeps that from being one.
+pub(crate) fn documents(text: &str) -> (Vec<Marked>, Option<Fault>) {
+    let mut builder = Builder::new(Kind::Objects);
+    let fault = builder.read(Parser::new_from_str(text)).err();
+    (builder.documents, fault)
 }
 
 fn fault(place: Place, message: impl Into<String>, help: &str) -> Fault {
@@ -82,6 +115,11 @@ fn place(span: Span) -> Place {
 }
 
 impl Builder {
+    fn new(kind: Kind) -> Self {
+        let (documents, stack) = (Vec::new(), Vec::new());
+        Self { kind, documents, stack, anchors: HashMap::new(), nodes: 0, root: None }
+    }
+
     fn read<'a>(&mut self, mut parser: Parser<'a, StrInput<'a>>) -> Result<(), Fault> {
         while let Some(next) = parser.next_event() {
             let (event, span) = next.map_err(|error| {
@@ -98,8 +136,13 @@ impl Builder {
             Event::DocumentStart(_) if self.root.is_some() => {
                 return Err(fault(place, "a second document", "a rack is one document; remove the `---`"));
             }
+            Event::DocumentEnd if self.kind == Kind::Objects => {
+                // Anchors end with their document.
+                self.anchors.clear();
+                self.documents.extend(self.root.take());
+            }
             Event::Scalar(text, style, anchor, tag) => {
-                known_tag(tag.as_deref(), place)?;
+                self.known_tag(tag.as_deref(), place)?;
                 let plain = style == ScalarStyle::Plain;
                 self.add(
                     Marked { place, shape: Shape::Scalar { text: text.into_owned(), plain }, size: 1 },
@@ -113,11 +156,11 @@ impl Builder {
                 self.add(marked, 0)?;
             }
             Event::SequenceStart(anchor, tag) => {
-                known_tag(tag.as_deref(), place)?;
+                self.known_tag(tag.as_deref(), place)?;
                 self.open(Open::Sequence { start: place, anchor, items: vec![] }, place)?;
             }
             Event::MappingStart(anchor, tag) => {
-                known_tag(tag.as_deref(), place)?;
+                self.known_tag(tag.as_deref(), place)?;
                 self.open(Open::Mapping { start: place, anchor, entries: vec![], key: None }, place)?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(place)?,
@@ -126,15 +169,23 @@ impl Builder {
         Ok(())
     }
 
+    fn known_tag(&self, tag: Option<&Tag>, place: Place) -> Result<(), Fault> {
+        match self.kind {
+            Kind::Rack => known_in_racks(tag, place),
+            Kind::Objects => Ok(()),
+        }
+    }
+
     fn open(&mut self, open: Open, place: Place) -> Result<(), Fault> {
         if matches!(self.stack.last(), Some(Open::Mapping { key: None, .. })) {
             return Err(fault(place, "a key that is not one word", "quote it if it is meant as text"));
         }
-        if self.stack.len() >= DEEPEST {
+        let deepest = self.kind.deepest();
+        if self.stack.len() >= deepest {
             return Err(fault(
                 place,
-                format!("nested more than {DEEPEST} deep"),
-                "a rack is flatter than that",
+                format!("nested more than {deepest} deep"),
+                &format!("{} is flatter than that", self.kind.word()),
             ));
         }
         self.stack.push(open);
@@ -165,7 +216,7 @@ impl Builder {
             return Err(fault(
                 marked.place,
                 format!("more than {MOST} values"),
-                "a rack is smaller than that, aliases included",
+                &format!("{} is smaller than that, aliases included", self.kind.word()),
             ));
         }
         if anchor > 0 {
@@ -175,7 +226,7 @@ impl Builder {
             None => self.root = Some(marked),
             Some(Open::Sequence { items, .. }) => items.push(marked),
             Some(Open::Mapping { entries, key, .. }) => match key.take() {
-                None => *key = Some(key_of(marked)?),
+                None => *key = Some(key_of(marked, self.kind)?),
                 Some((key, key_place)) => entries.push(Entry { key, key_place, value: marked }),
             },
         }
@@ -183,9 +234,9 @@ impl Builder {
     }
 }
 
-fn key_of(marked: Marked) -> Result<(String, Place), Fault> {
+fn key_of(marked: Marked, kind: Kind) -> Result<(String, Place), Fault> {
     match marked.shape {
-        Shape::Scalar { text, plain: true } if text == "<<" => Err(fault(
+        Shape::Scalar { text, plain: true } if text == "<<" && kind == Kind::Rack => Err(fault(
             marked.place,
             "merge keys (`<<`) are not YAML 1.2",
             "write the fields out, or use an alias for a whole value",
@@ -195,7 +246,7 @@ fn key_of(marked: Marked) -> Result<(String, Place), Fault> {
     }
 }
 
-fn known_tag(tag: Option<&Tag>, place: Place) -> Result<(), Fault> {
+fn known_in_racks(tag: Option<&Tag>, place: Place) -> Result<(), Fault> {
     match tag {
         Some(tag) if !tag.is_yaml_core_schema() && (tag.handle != "!" || !tag.suffix.is_empty()) => {
             Err(fault(

@@ -1,10 +1,11 @@
 //! Steps on the cluster: one typed unit of desired state each, as [`crate::step`] has them for hosts. They run from
 //! the coordinator through an API server.
 //!
-//! Three shapes serve all families: one text inside of a ConfigMap ([`text`]), a workload whose pods shall have
-//! started since ([`workload`]), a whole object ([`object`]). [`plan`] lists them with what was seen; [`receipt`] is
+//! Four shapes serve all families: one text inside of a ConfigMap ([`text`]), a workload whose pods shall have
+//! started since ([`workload`]), a whole object ([`object`]), some labels of somebody else's object ([`labels`]). [`plan`] lists them with what was seen; [`receipt`] is
 //! what they did, kept in the cluster itself, so that whichever control plane takes over finds it.
 
+pub mod labels;
 pub mod object;
 pub mod plan;
 pub mod receipt;
@@ -14,6 +15,7 @@ pub mod workload;
 
 use serde::{Deserialize, Serialize};
 
+pub use labels::{LabelPlace, LabelsSeen, LabelsStep};
 pub use object::{ObjectSeen, ObjectStep};
 pub use plan::{ClusterPlan, PlannedClusterStep};
 pub use receipt::{ClusterEntry, ClusterLedger};
@@ -58,6 +60,8 @@ pub enum ClusterStep {
     Workload(WorkloadStep),
     /// A whole object.
     Object(Box<ObjectStep>),
+    /// Some labels of an object.
+    Labels(LabelsStep),
 }
 
 /// What a cluster has where a step of the same shape would put something.
@@ -70,16 +74,19 @@ pub enum ClusterSeen {
     Workload(WorkloadSeen),
     /// A whole object.
     Object(ObjectSeen),
+    /// Some labels of an object.
+    Labels(LabelsSeen),
 }
 
 impl ClusterStep {
     /// The natural key, stable for ever, since receipts are keyed by it: `proxy/config`, `dns/rollout`,
-    /// `balancer/IPAddressPool/metallb-system/first`.
+    /// `balancer/IPAddressPool/metallb-system/first`, `mesh/labels/Namespace/-/shop`.
     pub fn key(&self) -> String {
         match self {
             Self::Text(s) => s.key(),
             Self::Workload(s) => s.key(),
             Self::Object(s) => s.key(),
+            Self::Labels(s) => s.key(),
         }
     }
 
@@ -89,6 +96,7 @@ impl ClusterStep {
             Self::Text(s) => s.family,
             Self::Workload(s) => s.family,
             Self::Object(s) => s.family,
+            Self::Labels(s) => s.family,
         }
     }
 
@@ -98,6 +106,7 @@ impl ClusterStep {
             Self::Text(s) => s.title(),
             Self::Workload(s) => s.title(),
             Self::Object(s) => s.title(),
+            Self::Labels(s) => s.title(),
         }
     }
 
@@ -107,6 +116,7 @@ impl ClusterStep {
             (Self::Text(step), ClusterSeen::Text(seen)) => step.decide(seen),
             (Self::Workload(step), ClusterSeen::Workload(seen)) => step.decide(seen),
             (Self::Object(step), ClusterSeen::Object(seen)) => step.decide(seen),
+            (Self::Labels(step), ClusterSeen::Labels(seen)) => step.decide(seen),
             _ => Decision::Refuse { why: "what was seen belongs to another shape of step".into() },
         }
     }
@@ -119,6 +129,7 @@ impl ClusterStep {
             (Self::Object(step), ClusterSeen::Object(before)) => {
                 step.inverse(before).map(|s| Self::Object(Box::new(s)))
             }
+            (Self::Labels(step), ClusterSeen::Labels(before)) => step.inverse(before).map(Self::Labels),
             _ => None,
         }
     }
@@ -133,6 +144,7 @@ impl ClusterSeen {
             // an earlier step of the same plan.
             (Self::Workload(then), Self::Workload(now)) => !then.exists || then.stamp == now.stamp,
             (Self::Object(then), Self::Object(now)) => then.fields == now.fields,
+            (Self::Labels(then), Self::Labels(now)) => then == now,
             _ => false,
         }
     }

@@ -64,7 +64,7 @@ impl ClusterLedger {
     pub const FORMAT: u32 = 1;
 
     /// Records that a step is about to act on what is there `now`, and what will be there then, where that is known
-    /// before. The first `undo` stays for ever.
+    /// before. The first `undo` stays for ever, or until the object is made anew.
     pub fn intend(
         &mut self,
         run: &RunId,
@@ -77,6 +77,12 @@ impl ClusterLedger {
         let undo = || step.inverse(before);
         let new = || ClusterEntry { undo: undo(), after: None, meant: None, order, run: run.clone() };
         let entry = self.entries.entry(step.key()).or_insert_with(new);
+        // Another object under the same name has a past of its own.
+        if let (Some(ClusterStep::Labels(undo)), ClusterSeen::Labels(now)) = (&entry.undo, before)
+            && undo.only != now.uid
+        {
+            *entry = new();
+        }
         entry.after = match &meant {
             None => None,
             // A run that was cut off had acted.
