@@ -1,10 +1,11 @@
 //! Steps on the cluster: one typed unit of desired state each, as [`crate::step`] has them for hosts. They run from
 //! the coordinator through an API server.
 //!
-//! Three shapes serve all families: one text inside of a ConfigMap ([`text`]), a workload whose pods shall have
-//! started since ([`workload`]), a whole object ([`object`]). [`plan`] lists them with what was seen; [`receipt`] is
+//! Four shapes serve all families: one text inside of a ConfigMap ([`text`]), a workload whose pods shall have
+//! started since ([`workload`]), a whole object ([`object`]), an installation of Istio ([`mesh`]). [`plan`] lists them with what was seen; [`receipt`] is
 //! what they did, kept in the cluster itself, so that whichever control plane takes over finds it.
 
+pub mod mesh;
 pub mod object;
 pub mod plan;
 pub mod receipt;
@@ -14,6 +15,7 @@ pub mod workload;
 
 use serde::{Deserialize, Serialize};
 
+pub use mesh::{MeshRecord, MeshSeen, MeshStep};
 pub use object::{ObjectSeen, ObjectStep};
 pub use plan::{ClusterPlan, PlannedClusterStep};
 pub use receipt::{ClusterEntry, ClusterLedger};
@@ -58,6 +60,8 @@ pub enum ClusterStep {
     Workload(WorkloadStep),
     /// A whole object.
     Object(Box<ObjectStep>),
+    /// An installation of Istio.
+    Mesh(Box<MeshStep>),
 }
 
 /// What a cluster has where a step of the same shape would put something.
@@ -70,16 +74,19 @@ pub enum ClusterSeen {
     Workload(WorkloadSeen),
     /// A whole object.
     Object(ObjectSeen),
+    /// An installation of Istio.
+    Mesh(Box<MeshSeen>),
 }
 
 impl ClusterStep {
     /// The natural key, stable for ever, since receipts are keyed by it: `proxy/config`, `dns/rollout`,
-    /// `balancer/IPAddressPool/metallb-system/first`.
+    /// `balancer/IPAddressPool/metallb-system/first`, `mesh/default`.
     pub fn key(&self) -> String {
         match self {
             Self::Text(s) => s.key(),
             Self::Workload(s) => s.key(),
             Self::Object(s) => s.key(),
+            Self::Mesh(s) => s.key(),
         }
     }
 
@@ -89,6 +96,7 @@ impl ClusterStep {
             Self::Text(s) => s.family,
             Self::Workload(s) => s.family,
             Self::Object(s) => s.family,
+            Self::Mesh(_) => Family::Mesh,
         }
     }
 
@@ -98,6 +106,7 @@ impl ClusterStep {
             Self::Text(s) => s.title(),
             Self::Workload(s) => s.title(),
             Self::Object(s) => s.title(),
+            Self::Mesh(s) => s.title(),
         }
     }
 
@@ -107,6 +116,7 @@ impl ClusterStep {
             (Self::Text(step), ClusterSeen::Text(seen)) => step.decide(seen),
             (Self::Workload(step), ClusterSeen::Workload(seen)) => step.decide(seen),
             (Self::Object(step), ClusterSeen::Object(seen)) => step.decide(seen),
+            (Self::Mesh(step), ClusterSeen::Mesh(seen)) => step.decide(seen),
             _ => Decision::Refuse { why: "what was seen belongs to another shape of step".into() },
         }
     }
@@ -118,6 +128,9 @@ impl ClusterStep {
             (Self::Workload(step), ClusterSeen::Workload(before)) => step.inverse(before).map(Self::Workload),
             (Self::Object(step), ClusterSeen::Object(before)) => {
                 step.inverse(before).map(|s| Self::Object(Box::new(s)))
+            }
+            (Self::Mesh(step), ClusterSeen::Mesh(before)) => {
+                step.inverse(before).map(|s| Self::Mesh(Box::new(s)))
             }
             _ => None,
         }
@@ -133,6 +146,7 @@ impl ClusterSeen {
             // an earlier step of the same plan.
             (Self::Workload(then), Self::Workload(now)) => !then.exists || then.stamp == now.stamp,
             (Self::Object(then), Self::Object(now)) => then.fields == now.fields,
+            (Self::Mesh(then), Self::Mesh(now)) => then.still(now),
             _ => false,
         }
     }
