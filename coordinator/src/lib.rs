@@ -24,6 +24,7 @@ pub mod findings;
 pub mod fleet;
 pub mod judge;
 pub mod kube;
+pub mod mesh;
 pub mod natural;
 pub mod network;
 pub mod plan;

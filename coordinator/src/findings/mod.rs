@@ -74,6 +74,7 @@ pub fn names() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
         crate::dns::NAMES,
         crate::balancer::NAMES,
         crate::proof::NAMES,
+        crate::mesh::NAMES,
     ];
     rooms.into_iter().flatten()
 }
