@@ -20,6 +20,10 @@ pub fn look(facts: &ClusterFacts, step: &ClusterStep) -> ClusterSeen {
         ClusterStep::Object(step) => {
             ClusterSeen::Object(ObjectSeen::of(step.want.as_ref(), live(facts, step)))
         }
+        ClusterStep::Mesh(mesh) => {
+            let entry = facts.ledger.entries.get(&step.key());
+            ClusterSeen::Mesh(Box::new(super::mesh::seen(&facts.mesh, entry, mesh)))
+        }
     }
 }
 

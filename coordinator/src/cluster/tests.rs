@@ -174,6 +174,7 @@ fn act(facts: &mut ClusterFacts, step: &ClusterStep) {
             Some(want) => _ = facts.balancer.live.insert(step.key(), want.clone()),
             None => _ = facts.balancer.live.remove(&step.key()),
         },
+        ClusterStep::Mesh(_) => unreachable!("see the tests of Istio"),
     }
 }
 

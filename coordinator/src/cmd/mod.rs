@@ -6,6 +6,7 @@ pub mod check;
 pub mod cluster;
 pub mod completions;
 pub mod init;
+pub mod mesh;
 pub mod migrate;
 pub mod plan;
 pub mod prove;

@@ -217,7 +217,8 @@ impl MeshStep {
         }
     }
 
-    pub(super) fn decide(&self, seen: &MeshSeen) -> Decision {
+    /// What to do, given what was seen. Pure.
+    pub fn decide(&self, seen: &MeshSeen) -> Decision {
         let refused = |why: Option<String>| why.map(|why| Decision::Refuse { why });
         match self.want {
             MeshWant::Left => Decision::Keep,

@@ -101,9 +101,14 @@ impl ClusterLedger {
         }
     }
 
-    /// Records what an installation of Istio brought.
+    /// Records what an installation of Istio brought; what removes it is of that version from now on.
     pub fn installed(&mut self, key: &str, record: MeshRecord) {
         if let Some(entry) = self.entries.get_mut(key) {
+            if let Some(ClusterStep::Mesh(undo)) = &mut entry.undo
+                && matches!(undo.want, MeshWant::Gone { .. })
+            {
+                undo.install = record.install.clone();
+            }
             entry.mesh = Some(Box::new(record));
         }
     }

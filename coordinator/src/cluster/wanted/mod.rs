@@ -3,6 +3,7 @@
 
 mod balancer;
 mod dns;
+pub mod mesh;
 pub mod proxy;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub fn steps(rack: &Rack, hosts: &[Surveyed], sight: &Sight) -> Vec<WantedStep> 
     let mut steps = proxy::steps(scene);
     steps.extend(dns::steps(scene));
     steps.extend(balancer::steps(scene));
+    steps.extend(mesh::steps(scene));
     steps
 }
 
@@ -46,6 +48,7 @@ pub fn gates(rack: &Rack, hosts: &[Surveyed], sight: &Sight) -> Vec<Finding> {
     let mut found = proxy::gates(scene);
     found.extend(dns::gates(scene));
     found.extend(balancer::gates(scene));
+    found.extend(mesh::gates(scene));
     found
 }
 
