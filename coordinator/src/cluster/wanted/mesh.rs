@@ -180,7 +180,7 @@ mod tests {
         let silent = Check::new("dns-no-pods", &[], "CoreDNS", "", "").error("there is none", "");
         let shut = dns_gate(std::slice::from_ref(&silent), false);
         assert!(shut.blocks() && shut.observed.contains("dns-no-pods"), "{shut:?}");
-        assert!(!dns_gate(&[silent.clone()], true).blocks());
+        assert!(!dns_gate(std::slice::from_ref(&silent), true).blocks());
         let waived = Finding { waived: Some("known".into()), ..silent };
         assert!(!dns_gate(&[waived], false).blocks());
         let good = Check::new("dns-answers", &[], "CoreDNS", "", "").pass("it does");
