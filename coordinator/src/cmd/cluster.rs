@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rackwright_proto::cluster::ClusterPlan;
 use rackwright_proto::fault::{Fault, FaultKind};
 use rackwright_proto::finding::Finding;
-use rackwright_proto::name::{NodeName, RunId};
+use rackwright_proto::name::{NodeName, RunId, ToolName, ToolVersion};
 use rackwright_proto::traces::ClusterTraces;
 
 use super::Context;
@@ -70,6 +70,16 @@ impl Found {
             Self::Absent => vec![versions::absent()],
             Self::Lost(fault) => vec![versions::lost(fault)],
             Self::Here(here) => judge::cluster(rack, heard, &here.sight),
+        }
+    }
+
+    /// Versions of tools that its receipts still need: with them a former run's work is undone. `None` while nobody
+    /// knows.
+    pub fn tools_in_use(&self) -> Option<BTreeSet<(ToolName, ToolVersion)>> {
+        match self {
+            Self::Here(cluster) => Some(wanted::tools_in_use(&cluster.sight.facts)),
+            Self::Unwanted | Self::Absent => Some(BTreeSet::new()),
+            Self::Lost(_) => None,
         }
     }
 

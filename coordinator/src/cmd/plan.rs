@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rackwright_proto::facts::Depth;
 use rackwright_proto::file::sha256_hex;
@@ -22,7 +22,7 @@ use crate::exit::Exit;
 use crate::judge::{self, Asked};
 use crate::rack::model::Limits;
 use crate::survey::{About, Surveyed};
-use crate::{report, scene};
+use crate::{report, scene, tools};
 
 /// Runs the command.
 pub async fn run(console: Console, args: PlanArgs) -> Exit {
@@ -68,13 +68,17 @@ pub async fn whole(context: &Context, heard: &mut [Surveyed], cluster: &Found, a
     let rack = &context.loaded.rack;
     let mut found = Vec::new();
     let mut nodes = Vec::new();
-    for one in heard.iter() {
+    let in_use = cluster.tools_in_use();
+    for one in heard.iter_mut() {
+        one.wanted.tools_in_use.clone_from(&in_use);
         // Conflicts were told when the node was surveyed.
         if let Ok(planned) = crate::plan::node_plan(&one.session.node, &one.wanted, &one.facts) {
             nodes.push(confirmable(planned.plan, one, rack.limits()));
             found.extend(planned.findings);
         }
     }
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    found.extend(tools::unusable(&context.loaded, home.as_deref(), &nodes));
     let part = cluster.sight().map(|sight| {
         let planned = cluster_plan::plan(&sight.facts, &wanted::steps(rack, heard, sight));
         found.extend(planned.findings);

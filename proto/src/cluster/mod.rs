@@ -22,6 +22,7 @@ pub use receipt::{ClusterEntry, ClusterLedger};
 pub use text::{TextSeen, TextStep};
 pub use workload::{WorkloadKind, WorkloadSeen, WorkloadStep};
 
+use crate::name::{ToolName, ToolVersion};
 use crate::step::Decision;
 
 /// Which part of the cluster a step is about, in the order in which they are worked on.
@@ -87,6 +88,13 @@ impl ClusterStep {
             Self::Workload(s) => s.key(),
             Self::Object(s) => s.key(),
             Self::Mesh(s) => s.key(),
+        }
+    }
+
+    /// The tool that carries it out, name and version, where one on a control plane does.
+    pub fn tool(&self) -> Option<(ToolName, ToolVersion)> {
+        match self {
+            Self::Text(_) | Self::Workload(_) | Self::Object(_) => None,
         }
     }
 

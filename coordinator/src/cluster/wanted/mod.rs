@@ -6,13 +6,14 @@ mod dns;
 pub mod mesh;
 pub mod proxy;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rackwright_proto::cluster::ClusterStep;
 use rackwright_proto::finding::Finding;
-use rackwright_proto::name::NodeName;
+use rackwright_proto::name::{NodeName, ToolName, ToolVersion};
 
+use super::facts::ClusterFacts;
 use super::plan::WantedStep;
 use super::sight::Sight;
 use crate::rack::Rack;
@@ -40,6 +41,11 @@ pub fn steps(rack: &Rack, hosts: &[Surveyed], sight: &Sight) -> Vec<WantedStep> 
     steps.extend(balancer::steps(scene));
     steps.extend(mesh::steps(scene));
     steps
+}
+
+/// Versions of tools that the receipts still need: with them is undone what a former run did.
+pub fn tools_in_use(facts: &ClusterFacts) -> BTreeSet<(ToolName, ToolVersion)> {
+    facts.ledger.entries.values().filter_map(|entry| entry.undo.as_ref()?.tool()).collect()
 }
 
 /// What stands against what is wanted, and what bites in what is there.
