@@ -3,13 +3,14 @@
 //! A step carries what makes it and what removes it as data: a plan leaves no choice, and what undoes it years later
 //! needs neither the rack nor the file that led to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Family;
+use crate::name::{ToolName, ToolVersion};
 use crate::step::Decision;
 use crate::tool::ToolRun;
 
@@ -116,6 +117,16 @@ impl Installation {
     /// `1.29.1 by istioctl, profile default`.
     pub fn words(&self) -> String {
         format!("{} by {}, profile {}", self.version, self.method.as_str(), self.profile)
+    }
+
+    /// The tools that make and remove it, name and version.
+    pub fn tools(&self) -> BTreeSet<(ToolName, ToolVersion)> {
+        let acts = self.make.iter().chain(&self.remove).chain(&self.purge);
+        let runs = acts.filter_map(|act| match act {
+            MeshAct::Run(run) => Some((run.tool.parse().ok()?, run.version.parse().ok()?)),
+            _ => None,
+        });
+        runs.collect()
     }
 
     fn has_control_plane(&self) -> bool {

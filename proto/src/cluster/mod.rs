@@ -13,6 +13,8 @@ pub mod shape;
 pub mod text;
 pub mod workload;
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 pub use mesh::{MeshRecord, MeshSeen, MeshStep};
@@ -91,10 +93,11 @@ impl ClusterStep {
         }
     }
 
-    /// The tool that carries it out, name and version, where one on a control plane does.
-    pub fn tool(&self) -> Option<(ToolName, ToolVersion)> {
+    /// The tools that carry it out, name and version, where some on a control plane do.
+    pub fn tools(&self) -> BTreeSet<(ToolName, ToolVersion)> {
         match self {
-            Self::Text(_) | Self::Workload(_) | Self::Object(_) => None,
+            Self::Text(_) | Self::Workload(_) | Self::Object(_) => BTreeSet::new(),
+            Self::Mesh(step) => step.install.tools(),
         }
     }
 

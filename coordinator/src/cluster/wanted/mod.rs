@@ -45,7 +45,9 @@ pub fn steps(rack: &Rack, hosts: &[Surveyed], sight: &Sight) -> Vec<WantedStep> 
 
 /// Versions of tools that the receipts still need: with them is undone what a former run did.
 pub fn tools_in_use(facts: &ClusterFacts) -> BTreeSet<(ToolName, ToolVersion)> {
-    facts.ledger.entries.values().filter_map(|entry| entry.undo.as_ref()?.tool()).collect()
+    let installed = super::mesh::receipts(&facts.ledger).flat_map(|install| install.tools());
+    let undone = facts.ledger.entries.values().filter_map(|entry| entry.undo.as_ref());
+    undone.flat_map(ClusterStep::tools).chain(installed).collect()
 }
 
 /// What stands against what is wanted, and what bites in what is there.
