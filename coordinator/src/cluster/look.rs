@@ -21,6 +21,10 @@ pub fn look(facts: &ClusterFacts, step: &ClusterStep) -> ClusterSeen {
             ClusterSeen::Object(ObjectSeen::of(step.want.as_ref(), live(facts, step)))
         }
         ClusterStep::Labels(step) => ClusterSeen::Labels(facts.injection.labels(step)),
+        ClusterStep::Mesh(mesh) => {
+            let entry = facts.ledger.entries.get(&step.key());
+            ClusterSeen::Mesh(Box::new(super::mesh::seen(&facts.mesh, entry, mesh)))
+        }
     }
 }
 

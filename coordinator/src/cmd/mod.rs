@@ -9,6 +9,7 @@ pub mod init;
 pub mod inject;
 pub mod lint;
 pub mod logs;
+pub mod mesh;
 pub mod migrate;
 pub mod plan;
 mod planes;

@@ -166,7 +166,9 @@ impl Api {
     }
 
     async fn pages(&self, resource: &Resource, selector: &Selector) -> Result<Listed<Value>, KubeError> {
-        let first = Ask::selection("list", resource, selector).query("limit", PAGE.min(selector.most + 1));
+        let mut first =
+            Ask::selection("list", resource, selector).query("limit", PAGE.min(selector.most + 1));
+        first.bare = selector.bare;
         let mut listed = Listed { items: Vec::new(), version: String::new() };
         let mut token = String::new();
         loop {
@@ -407,6 +409,10 @@ pub(super) fn typed<K: DeserializeOwned>(object: Value, doing: impl Fn() -> Stri
 /// The API server leaves kind and apiVersion out of the items of a list.
 pub(super) fn named(mut item: Value, resource: &Resource) -> Value {
     if let Some(item) = item.as_object_mut() {
+        if item.get("kind").is_some_and(|kind| kind == "PartialObjectMetadata") {
+            item.remove("apiVersion");
+            item.remove("kind");
+        }
         item.entry("apiVersion").or_insert_with(|| resource.api_version().into());
         item.entry("kind").or_insert_with(|| resource.kind.clone().into());
     }

@@ -13,6 +13,7 @@
 //! act         one step: look, and change (rollout: restart and wait; turns: node by node)
 //! nodes       a node's turn: cordon, evict within budgets, await its boot, uncordon
 //! receipts    what we did, as values, over the store
+//! mesh        Istio by its own tools on a control plane
 //! run         a plan's steps under the lock, intentions before acts
 //! ```
 //! Decisions are pure ([`resource`], [`status`], [`trouble`]); every request has a deadline, every answer a bound, and
@@ -30,6 +31,7 @@ pub mod gather;
 pub mod injection;
 pub mod kubeconfig;
 pub mod lease;
+pub mod mesh;
 pub mod nodes;
 pub mod receipts;
 pub mod resource;

@@ -58,7 +58,7 @@ pub async fn roll(
 }
 
 /// Waits until all pods are of the present template and ready.
-async fn await_all(api: &Api, step: &WorkloadStep, manner: &Manner<'_>) -> Result<(), Fault> {
+pub(super) async fn await_all(api: &Api, step: &WorkloadStep, manner: &Manner<'_>) -> Result<(), Fault> {
     let resource = resource(step.kind);
     let selector = Selector::namespace(&step.namespace).named(&step.name);
     let kind = step.kind;
@@ -113,7 +113,7 @@ async fn stays(
     Ok(matches!(watched, Watched::Late(_)))
 }
 
-fn resource(kind: WorkloadKind) -> Resource {
+pub(super) fn resource(kind: WorkloadKind) -> Resource {
     match kind {
         WorkloadKind::DaemonSet => Resource::of::<DaemonSet>(),
         WorkloadKind::Deployment => Resource::of::<Deployment>(),

@@ -1,11 +1,13 @@
 //! Steps on the cluster: one typed unit of desired state each, as [`crate::step`] has them for hosts. They run from
 //! the coordinator through an API server.
 //!
-//! Four shapes serve all families: one text inside of a ConfigMap ([`text`]), a workload whose pods shall have
-//! started since ([`workload`]), a whole object ([`object`]), some labels of somebody else's object ([`labels`]). [`plan`] lists them with what was seen; [`receipt`] is
-//! what they did, kept in the cluster itself, so that whichever control plane takes over finds it.
+//! Five shapes serve all families: one text inside of a ConfigMap ([`text`]), a workload whose pods shall have
+//! started since ([`workload`]), a whole object ([`object`]), some labels of somebody else's object ([`labels`]), an
+//! installation of Istio ([`mesh`]). [`plan`] lists them with what was seen; [`receipt`] is what they did, kept in the
+//! cluster itself, so that whichever control plane takes over finds it.
 
 pub mod labels;
+pub mod mesh;
 pub mod object;
 pub mod plan;
 pub mod receipt;
@@ -13,15 +15,19 @@ pub mod shape;
 pub mod text;
 pub mod workload;
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 pub use labels::{LabelPlace, LabelsSeen, LabelsStep};
+pub use mesh::{MeshRecord, MeshSeen, MeshStep};
 pub use object::{ObjectSeen, ObjectStep};
 pub use plan::{ClusterPlan, PlannedClusterStep};
 pub use receipt::{ClusterEntry, ClusterLedger};
 pub use text::{TextSeen, TextStep};
 pub use workload::{WorkloadKind, WorkloadSeen, WorkloadStep};
 
+use crate::name::{ToolName, ToolVersion};
 use crate::step::Decision;
 
 /// Which part of the cluster a step is about, in the order in which they are worked on.
@@ -62,6 +68,8 @@ pub enum ClusterStep {
     Object(Box<ObjectStep>),
     /// Some labels of an object.
     Labels(LabelsStep),
+    /// An installation of Istio.
+    Mesh(Box<MeshStep>),
 }
 
 /// What a cluster has where a step of the same shape would put something.
@@ -76,17 +84,28 @@ pub enum ClusterSeen {
     Object(ObjectSeen),
     /// Some labels of an object.
     Labels(LabelsSeen),
+    /// An installation of Istio.
+    Mesh(Box<MeshSeen>),
 }
 
 impl ClusterStep {
     /// The natural key, stable for ever, since receipts are keyed by it: `proxy/config`, `dns/rollout`,
-    /// `balancer/IPAddressPool/metallb-system/first`, `mesh/labels/Namespace/-/shop`.
+    /// `balancer/IPAddressPool/metallb-system/first`, `mesh/default`, `mesh/labels/Namespace/-/shop`.
     pub fn key(&self) -> String {
         match self {
             Self::Text(s) => s.key(),
             Self::Workload(s) => s.key(),
             Self::Object(s) => s.key(),
             Self::Labels(s) => s.key(),
+            Self::Mesh(s) => s.key(),
+        }
+    }
+
+    /// The tools that carry it out, name and version, where some on a control plane do.
+    pub fn tools(&self) -> BTreeSet<(ToolName, ToolVersion)> {
+        match self {
+            Self::Text(_) | Self::Workload(_) | Self::Object(_) | Self::Labels(_) => BTreeSet::new(),
+            Self::Mesh(step) => step.install.tools(),
         }
     }
 
@@ -97,6 +116,7 @@ impl ClusterStep {
             Self::Workload(s) => s.family,
             Self::Object(s) => s.family,
             Self::Labels(s) => s.family,
+            Self::Mesh(_) => Family::Mesh,
         }
     }
 
@@ -107,6 +127,7 @@ impl ClusterStep {
             Self::Workload(s) => s.title(),
             Self::Object(s) => s.title(),
             Self::Labels(s) => s.title(),
+            Self::Mesh(s) => s.title(),
         }
     }
 
@@ -117,6 +138,7 @@ impl ClusterStep {
             (Self::Workload(step), ClusterSeen::Workload(seen)) => step.decide(seen),
             (Self::Object(step), ClusterSeen::Object(seen)) => step.decide(seen),
             (Self::Labels(step), ClusterSeen::Labels(seen)) => step.decide(seen),
+            (Self::Mesh(step), ClusterSeen::Mesh(seen)) => step.decide(seen),
             _ => Decision::Refuse { why: "what was seen belongs to another shape of step".into() },
         }
     }
@@ -130,6 +152,9 @@ impl ClusterStep {
                 step.inverse(before).map(|s| Self::Object(Box::new(s)))
             }
             (Self::Labels(step), ClusterSeen::Labels(before)) => step.inverse(before).map(Self::Labels),
+            (Self::Mesh(step), ClusterSeen::Mesh(before)) => {
+                step.inverse(before).map(|s| Self::Mesh(Box::new(s)))
+            }
             _ => None,
         }
     }
@@ -145,6 +170,7 @@ impl ClusterSeen {
             (Self::Workload(then), Self::Workload(now)) => !then.exists || then.stamp == now.stamp,
             (Self::Object(then), Self::Object(now)) => then.fields == now.fields,
             (Self::Labels(then), Self::Labels(now)) => then == now,
+            (Self::Mesh(then), Self::Mesh(now)) => then.still(now),
             _ => false,
         }
     }

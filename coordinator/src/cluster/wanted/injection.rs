@@ -179,7 +179,7 @@ fn place(step: &ClusterStep) -> String {
     match step {
         ClusterStep::Labels(step) => step.object(),
         ClusterStep::Workload(step) => format!("{} {}/{}", step.kind.as_str(), step.namespace, step.name),
-        ClusterStep::Text(_) | ClusterStep::Object(_) => step.title(),
+        ClusterStep::Text(_) | ClusterStep::Object(_) | ClusterStep::Mesh(_) => step.title(),
     }
 }
 
@@ -272,7 +272,7 @@ fn workloads_absent(wish: Wish<'_>) -> Vec<Finding> {
 fn forbidden(wish: Wish<'_>, name: &str) -> Option<Finding> {
     let labels = wish.facts.namespace(name)?.metadata.labels.as_ref()?;
     let level = labels.get(ENFORCE).filter(|level| matches!(level.as_str(), "baseline" | "restricted"))?;
-    if wish.facts.cni || wish.istio.profile == IstioProfile::Ambient {
+    if wish.facts.cni || wish.istio.profile == Some(IstioProfile::Ambient) {
         return None;
     }
     let check = Check::new(

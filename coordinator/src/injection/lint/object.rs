@@ -11,46 +11,46 @@ const DEEPEST: usize = 4;
 
 /// One object.
 #[derive(Debug, Clone)]
-pub struct Object<'a> {
+pub(super) struct Object<'a> {
     /// `Deployment`.
-    pub kind: String,
+    pub(super) kind: String,
     /// `metadata.name`.
-    pub name: String,
+    pub(super) name: String,
     /// `metadata.namespace`, where it is said.
-    pub namespace: Option<String>,
+    pub(super) namespace: Option<String>,
     /// `metadata`.
-    pub metadata: Option<&'a Marked>,
+    pub(super) metadata: Option<&'a Marked>,
     /// What its pods are made from, where it is a workload; of a Pod itself.
-    pub template: Option<Template<'a>>,
+    pub(super) template: Option<Template<'a>>,
 }
 
 /// What pods are made from.
 #[derive(Debug, Clone, Copy)]
-pub struct Template<'a> {
+pub(super) struct Template<'a> {
     /// `metadata` of the pods.
-    pub metadata: Option<&'a Marked>,
+    pub(super) metadata: Option<&'a Marked>,
     /// `spec` of the pods.
-    pub spec: &'a Marked,
+    pub(super) spec: &'a Marked,
 }
 
 /// A label or an annotation.
 #[derive(Debug, Clone)]
-pub struct Pair<'a> {
+pub(super) struct Pair<'a> {
     /// Its key.
-    pub key: &'a str,
+    pub(super) key: &'a str,
     /// Where that stands.
-    pub key_place: Place,
+    pub(super) key_place: Place,
     /// Its value; empty where it is no word.
-    pub value: &'a str,
+    pub(super) value: &'a str,
     /// Whether that is written without quotes.
-    pub plain: bool,
+    pub(super) plain: bool,
     /// Where it stands.
-    pub place: Place,
+    pub(super) place: Place,
 }
 
 impl Object<'_> {
     /// `Deployment shop/web`.
-    pub fn words(&self) -> String {
+    pub(super) fn words(&self) -> String {
         match &self.namespace {
             Some(namespace) => format!("{} {namespace}/{}", self.kind, self.name),
             None => format!("{} {}", self.kind, self.name),
@@ -58,14 +58,14 @@ impl Object<'_> {
     }
 
     /// Whether it is itself a pod, or a namespace, and has no template of others.
-    pub fn is(&self, kind: &str) -> bool {
+    pub(super) fn is(&self, kind: &str) -> bool {
         self.kind == kind
     }
 }
 
 impl<'a> Template<'a> {
     /// The containers, init containers among them.
-    pub fn containers(&self) -> Vec<&'a Marked> {
+    pub(super) fn containers(&self) -> Vec<&'a Marked> {
         ["containers", "initContainers", "ephemeralContainers"]
             .iter()
             .flat_map(|field| items(get(self.spec, field)))
@@ -74,7 +74,7 @@ impl<'a> Template<'a> {
 }
 
 /// All objects of a document: those of a List one by one.
-pub fn all(document: &Marked) -> Vec<Object<'_>> {
+pub(super) fn all(document: &Marked) -> Vec<Object<'_>> {
     let mut found = Vec::new();
     collect(document, DEEPEST, &mut found);
     found
@@ -120,13 +120,15 @@ fn template<'a>(root: &'a Marked, kind: &str) -> Option<Template<'a>> {
 }
 
 /// The namespaces among objects, with their labels.
-pub fn namespaces<'o, 'a: 'o>(objects: impl Iterator<Item = &'o Object<'a>>) -> BTreeMap<String, Labels> {
+pub(super) fn namespaces<'o, 'a: 'o>(
+    objects: impl Iterator<Item = &'o Object<'a>>,
+) -> BTreeMap<String, Labels> {
     let of = objects.filter(|object| object.is("Namespace"));
     of.map(|object| (object.name.clone(), map(&pairs(object.metadata, "labels")))).collect()
 }
 
 /// Labels or annotations.
-pub fn pairs<'a>(metadata: Option<&'a Marked>, field: &str) -> Vec<Pair<'a>> {
+pub(super) fn pairs<'a>(metadata: Option<&'a Marked>, field: &str) -> Vec<Pair<'a>> {
     let entries = metadata.and_then(|m| get(m, field)).map(entries).unwrap_or_default();
     let pair = |entry: &'a Entry| {
         let (value, plain) = match &entry.value.shape {
@@ -139,7 +141,7 @@ pub fn pairs<'a>(metadata: Option<&'a Marked>, field: &str) -> Vec<Pair<'a>> {
 }
 
 /// The same without places.
-pub fn map(pairs: &[Pair<'_>]) -> Labels {
+pub(super) fn map(pairs: &[Pair<'_>]) -> Labels {
     pairs.iter().map(|pair| (pair.key.to_owned(), pair.value.to_owned())).collect()
 }
 
@@ -151,12 +153,12 @@ fn entries(marked: &Marked) -> &[Entry] {
 }
 
 /// A field of a mapping.
-pub fn get<'a>(marked: &'a Marked, field: &str) -> Option<&'a Marked> {
+pub(super) fn get<'a>(marked: &'a Marked, field: &str) -> Option<&'a Marked> {
     entries(marked).iter().find(|entry| entry.key == field).map(|entry| &entry.value)
 }
 
 /// The items of a sequence.
-pub fn items<'a>(marked: Option<&'a Marked>) -> impl Iterator<Item = &'a Marked> {
+pub(super) fn items<'a>(marked: Option<&'a Marked>) -> impl Iterator<Item = &'a Marked> {
     let items: &[Marked] = match marked.map(|marked| &marked.shape) {
         Some(Shape::Sequence(items)) => items,
         _ => &[],
@@ -165,7 +167,7 @@ pub fn items<'a>(marked: Option<&'a Marked>) -> impl Iterator<Item = &'a Marked>
 }
 
 /// A scalar's text.
-pub fn word(marked: Option<&Marked>) -> Option<&str> {
+pub(super) fn word(marked: Option<&Marked>) -> Option<&str> {
     match &marked?.shape {
         Shape::Scalar { text, .. } => Some(text),
         _ => None,

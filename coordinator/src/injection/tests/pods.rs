@@ -117,9 +117,8 @@ fn namespaces_of_receipts_are_asked_for() {
         "proxy/rollout",
         "mesh/Namespace/-/istio-system",
     ] {
-        let run = "20261123t142233-7k3f9x".parse().unwrap();
-        let entry =
-            rackwright_proto::cluster::ClusterEntry { undo: None, after: None, meant: None, order: 0, run };
+        let run: rackwright_proto::name::RunId = "20261123t142233-7k3f9x".parse().unwrap();
+        let entry = serde_json::from_value(json!({"undo": null, "run": run})).unwrap();
         ledger.entries.insert(key.into(), entry);
     }
     let found: Vec<String> = places(None, &ledger).into_iter().collect();
