@@ -17,9 +17,10 @@ use crate::host::systemd::is_unit_file;
 use crate::journal::{Journal, RunError};
 use crate::step;
 
-/// The longest that one step may take, once. Swap that is full takes the kernel its time to bring back.
+/// The longest that one step may take, once. Swap that is full takes the kernel its time to bring back, and so does
+/// an archive from far away.
 fn deadline(step: &HostStep) -> Duration {
-    Duration::from_secs(if matches!(step, HostStep::Memory(_)) { 310 } else { 60 })
+    Duration::from_secs(if matches!(step, HostStep::Memory(_) | HostStep::Tool(_)) { 310 } else { 60 })
 }
 
 /// Carries out planned steps and keeps a journal of it.

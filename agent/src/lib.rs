@@ -6,14 +6,17 @@
 //! - [`l2`] asks the segment, and [`reach`] what can be reached from here.
 //! - [`follow`] tells a run's records while they are written.
 //! - [`restore`] and [`drift`] are started by the host's own units.
-//! - [`step`] gives each family of steps its hands.
+//! - [`step`] gives each family of steps its hands; [`archive`] and [`fetch`] are of the tool family.
+//! - [`tool`] runs a tool of the cluster for a session.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod archive;
 pub mod confirm;
 pub mod converge;
 pub mod drift;
 pub mod facts;
 pub mod fault;
+pub mod fetch;
 pub mod follow;
 pub mod host;
 pub mod journal;
@@ -25,3 +28,4 @@ pub mod restore;
 pub mod run;
 pub mod session;
 pub mod step;
+pub mod tool;

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use rackwright_proto::event::{Event, Record, RunResult};
 use rackwright_proto::name::RunId;
 use rackwright_proto::plan::{Confirm, Run};
+use rackwright_proto::step::HostStep;
+use rackwright_proto::tool::ToolStep;
 
 use crate::confirm::{self, Ended};
 use crate::converge::Engine;
@@ -90,6 +92,9 @@ fn finish(
     journal.write(Record::Finished { result })?;
     journal.sync()?;
     book.fold(host, dir.id(), &dir.events()?)?;
+    if result == RunResult::Done {
+        host.forget_artifacts();
+    }
     host.boundary();
     Ok(())
 }
@@ -124,13 +129,17 @@ pub async fn close_dead_runs(host: &Host, _lock: &Lock) -> Result<Closed, Execut
     Ok(closed)
 }
 
-/// Removes half-written files that a run which died left beside those it was about to replace.
+/// Removes half-written files and trees that a run which died left beside those it was about to replace.
 fn remove_debris(host: &Host, events: &[Event]) {
     for event in events {
-        if let Record::Intent { step: rackwright_proto::step::HostStep::File(file), .. } = &event.record {
-            // What cannot be removed now is in nobody's way: its name is hidden, and the next write takes it over.
-            let _ = host.remove_debris(&file.path);
-        }
+        let Record::Intent { step, .. } = &event.record else { continue };
+        // What cannot be removed now is in nobody's way: its name is hidden, and the next write takes it over.
+        let _ = match step {
+            HostStep::File(file) => host.remove_debris(&file.path),
+            HostStep::Tool(ToolStep::Tree(tree)) => host.remove_tree_debris(&tree.path()),
+            HostStep::Tool(ToolStep::Link(link)) => host.remove_debris(link.path()),
+            HostStep::Kernel(_) | HostStep::Memory(_) | HostStep::Unit(_) => Ok(()),
+        };
     }
 }
 

@@ -1,5 +1,5 @@
 //! A coordinator's session over stdin and stdout. It reads the host, starts runs and tells of them; it changes
-//! nothing itself but what lies in `/var/lib/rackwright`.
+//! nothing itself but what lies in `/var/lib/rackwright` and `/run/rackwright`.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use rackwright_proto::fault::{Fault, FaultKind};
 use rackwright_proto::name::RunId;
 use rackwright_proto::plan::Run;
 use rackwright_proto::step::HostStep;
+use rackwright_proto::tool::ToolRun;
 use rackwright_proto::wire::{
     self, AgentHello, BUILD, CoordinatorHello, FrameError, Holder, PROTOCOL, Reply, Request,
 };
@@ -20,10 +21,11 @@ use crate::confirm::{self, Stage};
 use crate::fault::{chain, host_fault};
 use crate::follow::{Follower, Heard};
 use crate::host::detach::Task;
+use crate::host::tool::Running;
 use crate::host::{Host, is_root, now_ms};
 use crate::journal::{RunDir, RunError, is_finished};
 use crate::ledger::Book;
-use crate::{drift, facts, l2, lock, reach, step};
+use crate::{drift, facts, l2, lock, reach, step, tool};
 
 /// How long a coordinator may stay silent before it is taken for gone.
 const IDLE: Duration = Duration::from_secs(15 * 60);
@@ -211,9 +213,17 @@ impl<W: AsyncWrite + Unpin> Session<'_, W> {
                     }
                     Err(fault) => self.say(&Reply::Fault(fault)).await?,
                 },
-                Request::Tool(_) => {
-                    let why = "this agent cannot run tools";
-                    self.say(&Reply::Fault(Fault::new(FaultKind::Host, "run a tool", why))).await?;
+                Request::Tool(run) => match tool::start(&run, self.host) {
+                    Ok(running) => self.listen(&run, running).await?,
+                    Err(fault) => self.say(&Reply::Fault(fault)).await?,
+                },
+                Request::Artifact { sha256, size } => {
+                    let have = self.host.artifact_have(&sha256, size);
+                    self.say(&have.map_or_else(Reply::Fault, |have| Reply::Artifact { have })).await?;
+                }
+                Request::ArtifactPart(part) => {
+                    let have = self.host.artifact_part(&part);
+                    self.say(&have.map_or_else(Reply::Fault, |have| Reply::Artifact { have })).await?;
                 }
                 Request::Confirm { run } => {
                     let reply = confirm(self.host, &run, self.since_ms).await;
@@ -287,7 +297,32 @@ impl<W: AsyncWrite + Unpin> Session<'_, W> {
         Ok(())
     }
 
-    /// Requests that came while a run was followed are answered next.
+    /// Tells what a tool says until it ended. It is killed when the coordinator goes away.
+    async fn listen(&mut self, run: &ToolRun, mut tool: Running) -> Result<(), SessionError> {
+        let mut waiting = Vec::new();
+        loop {
+            tokio::select! {
+                said = tool.said.recv() => match said {
+                    Some(line) => self.say(&Reply::ToolSaid(line)).await?,
+                    None => break,
+                },
+                frame = self.frames.recv() => match frame {
+                    None => return Ok(()),
+                    Some(_) if waiting.len() == WAITING => return Err(SessionError::Crowd),
+                    Some(frame) => waiting.push(frame?),
+                },
+            }
+        }
+        let reply = match tool.outcome().await {
+            Ok(outcome) => tool::fitting(outcome),
+            Err(e) => Reply::Fault(host_fault(format!("run {}", run.program), &e)),
+        };
+        self.say(&reply).await?;
+        self.put_back(waiting);
+        Ok(())
+    }
+
+    /// Requests that came while a run or a tool was followed are answered next.
     fn put_back(&mut self, waiting: Vec<Vec<u8>>) {
         if waiting.is_empty() {
             return;

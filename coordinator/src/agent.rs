@@ -6,12 +6,12 @@ use rackwright_proto::event::Event;
 use rackwright_proto::facts::{Depth, Facts};
 use rackwright_proto::fault::{Fault, FaultKind};
 use rackwright_proto::l2::{Probe, Probed};
-use rackwright_proto::name::RunId;
+use rackwright_proto::name::{RunId, Sha256};
 use rackwright_proto::plan::Run;
 use rackwright_proto::reach::{Asked, Reached};
 use rackwright_proto::secret::Kubeconfig;
 use rackwright_proto::step::HostStep;
-use rackwright_proto::tool::{ToolOutcome, ToolRun};
+use rackwright_proto::tool::{ArtifactPart, ToolOutcome, ToolRun};
 use rackwright_proto::traces::ClusterTraces;
 use rackwright_proto::wire::{self, AgentHello, CoordinatorHello, FrameError, Reply, Request};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -21,7 +21,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// How long an observation may take: a slow disk and a dozen slow programs.
 const OBSERVE: Duration = Duration::from_secs(120);
 /// How long a run may be silent: the longest step's deadline, with room.
-const SILENCE: Duration = Duration::from_secs(180);
+const SILENCE: Duration = Duration::from_secs(340);
 
 /// Why a session gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -175,6 +175,25 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Agent<R, W> {
                 other => return Err(unexpected(other, DOING)),
             }
             reply = receive(&mut self.read, DOING, deadline).await?;
+        }
+    }
+
+    /// How many bytes of an archive the host has already, from its beginning.
+    pub async fn artifact(&mut self, sha256: Sha256, size: u64) -> Result<u64, AgentError> {
+        const DOING: &str = "asking for an archive";
+        self.artifact_reply(&Request::Artifact { sha256, size }, DOING).await
+    }
+
+    /// Sends one part of an archive; says how many bytes the host has then.
+    pub async fn artifact_part(&mut self, part: ArtifactPart) -> Result<u64, AgentError> {
+        const DOING: &str = "pushing an archive";
+        self.artifact_reply(&Request::ArtifactPart(Box::new(part)), DOING).await
+    }
+
+    async fn artifact_reply(&mut self, request: &Request, doing: &'static str) -> Result<u64, AgentError> {
+        match self.ask(request, doing, OBSERVE).await? {
+            Reply::Artifact { have } => Ok(have),
+            other => Err(unexpected(other, doing)),
         }
     }
 

@@ -4,7 +4,7 @@
 //! the rack, [`wanted`] the files that it copies, [`ask`] secrets and the terminal; [`console`] speaks, and [`atomic`]
 //! is the only one that writes files. All else decides, or strings decisions together (`cmd`, [`survey`]).
 //! Effects on hosts live in [`ssh`]. On the operator's side there are six small doors, and no others: [`rack`] reads
-//! the rack, [`wanted`] the files that it copies, [`balancer::fetch`] the balancer's manifest, [`ask`] secrets and the
+//! the rack, [`wanted`] the files that it copies, [`fetch`] gets what others publish, [`ask`] secrets and the
 //! terminal; [`console`] speaks, and [`atomic`] is the only one that writes files. All else decides, or strings
 //! decisions together (`cmd`, [`survey`]).
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -20,8 +20,10 @@ pub mod console;
 pub mod corefile;
 pub mod dns;
 pub mod exit;
+pub mod fetch;
 pub mod findings;
 pub mod fleet;
+pub mod injection;
 pub mod judge;
 pub mod kube;
 pub mod mesh;
@@ -36,4 +38,5 @@ pub mod scene;
 pub mod ssh;
 pub mod survey;
 pub mod target;
+pub mod tools;
 pub mod wanted;

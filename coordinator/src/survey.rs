@@ -14,6 +14,7 @@ use rackwright_proto::step::HostStep;
 
 use crate::agent::{Agent, AgentError};
 use crate::console::chain;
+use crate::fetch;
 use crate::findings::clock::Reading;
 use crate::fleet;
 use crate::plan::{self, Because, Wanted};
@@ -21,6 +22,7 @@ use crate::rack::{Loaded, Node};
 use crate::ssh::deliver::AGENT_DIR;
 use crate::ssh::{Agents, ChannelReader, ChannelWriter, Connection, Dialer, Ending, SshError, Target};
 use crate::target::{TargetError, Targets};
+use crate::tools::Tools;
 use crate::wanted::{self, SourceError};
 
 /// Why a node could not be observed.
@@ -182,6 +184,7 @@ pub struct Surveyor<'a> {
     /// Nodes at once.
     pub parallel: usize,
     home: Option<PathBuf>,
+    tools: Tools<'a>,
 }
 
 impl<'a> Surveyor<'a> {
@@ -189,7 +192,9 @@ impl<'a> Surveyor<'a> {
     pub fn new(loaded: &'a Loaded, dialer: &'a Dialer, agents: &'a Agents, parallel: usize) -> Self {
         let home = std::env::var_os("HOME").map(PathBuf::from);
         let targets = Targets::new(loaded, home.clone());
-        Self { loaded, dialer, agents, targets, parallel, home }
+        let xdg = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        let tools = Tools::new(loaded, fetch::cache_folder(xdg.as_deref(), home.as_deref()));
+        Self { loaded, dialer, agents, targets, parallel, home, tools }
     }
 
     /// Observes all of `nodes` at once; the results are in their order.
@@ -210,6 +215,9 @@ impl<'a> Surveyor<'a> {
         let target = self.targets.of(node).await?;
         let mut session = Session::open(self.dialer, self.agents, &target, &node.name).await?;
         wanted.agent_path = self.agent_path(session.basics())?;
+        if about == About::Rack {
+            wanted.tools = self.tools.of(node, &session.basics().arch).await;
+        }
         let steps = plan::steps(&wanted, session.basics())?.into_iter().map(|s| s.what).collect();
         let (facts, reading) = observe(&mut session, steps, depth).await?;
         let mut surveyed = Surveyed { session, wanted, facts, reading };

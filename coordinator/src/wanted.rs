@@ -24,7 +24,7 @@ pub struct SourceError {
     source: std::io::Error,
 }
 
-/// What the rack wants of one host, but for the agent's path, which is known only once it was delivered.
+/// What the rack wants of one host, but for the agent's path and tools, which are known only once it was spoken with.
 pub fn of(loaded: &Loaded, node: &Node, home: Option<&Path>) -> Result<Wanted, SourceError> {
     let hosts = &node.hosts;
     let because = |text: &str| text.to_owned();
@@ -40,6 +40,8 @@ pub fn of(loaded: &Loaded, node: &Node, home: Option<&Path>) -> Result<Wanted, S
         files: files.collect::<Result<_, _>>()?,
         proxy: loaded.rack.kubernetes().and_then(proxy),
         watch: watch(&hosts.watch),
+        tools: Vec::new(),
+        tools_in_use: None,
         agent_path: String::new(),
     })
 }

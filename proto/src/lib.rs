@@ -1,6 +1,7 @@
 //! The words that Rackwright's rooms share. Values only: no I/O, no clock, no runtime.
 //!
-//! - [`step`]: one typed unit of desired state, in families ([`kernel`], [`memory`], [`mod@file`], [`mod@unit`]).
+//! - [`step`]: one typed unit of desired state, in families ([`kernel`], [`memory`], [`mod@file`], [`mod@unit`],
+//!   [`tool`]).
 //!   Each family holds the step, what a host can have instead ([`step::Seen`]), the pure decision between
 //!   the two, and the inverse.
 //! - [`facts`] and [`link`]: what an agent observed on its host.

@@ -85,6 +85,51 @@ name!(
 );
 
 name!(
+    /// A tool's name, or that of one of its programs: part of a path.
+    ToolName,
+    "tool name",
+    |text| {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+        if text.is_empty() || text.len() > 63 || text.starts_with('-') || text == "link" {
+            return Err("1 to 63 characters, not beginning with `-`");
+        }
+        if !text.bytes().all(plain) {
+            return Err("lower-case letters, digits, `-` and `_` only");
+        }
+        Ok(text.to_owned())
+    }
+);
+
+name!(
+    /// A tool's version: part of a path.
+    ToolVersion,
+    "version",
+    |text| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"._+-".contains(&b);
+        if text.is_empty() || text.len() > 63 || !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+            return Err("1 to 63 characters, beginning with a letter or digit");
+        }
+        if !text.bytes().all(plain) {
+            return Err("letters, digits, `.`, `_`, `+` and `-` only");
+        }
+        Ok(text.to_owned())
+    }
+);
+
+name!(
+    /// A SHA-256 (FIPS 180-4).
+    Sha256,
+    "SHA-256",
+    |text| {
+        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if text.len() != 64 || !text.bytes().all(hex) {
+            return Err("64 hexadecimal digits in lower case");
+        }
+        Ok(text.to_owned())
+    }
+);
+
+name!(
     /// A network interface's name, as the kernel accepts it (`dev_valid_name`: 1 to 15 bytes, no `/`, `:` or blank).
     IfName,
     "interface name",

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::file::{FileSeen, FileStep};
 use crate::kernel::{KernelSeen, KernelStep};
 use crate::memory::{SwapSeen, SwapStep};
+use crate::tool::{ToolSeen, ToolStep};
 use crate::unit::{UnitSeen, UnitStep};
 
 /// A step on one host, by family. A family has the same file name in every room.
@@ -19,6 +20,8 @@ pub enum HostStep {
     File(FileStep),
     /// systemd units.
     Unit(UnitStep),
+    /// Tools of a cluster: unpacked archives, and links to their programs.
+    Tool(ToolStep),
 }
 
 /// What a host has where a step of the same family would put something.
@@ -33,6 +36,8 @@ pub enum Seen {
     File(FileSeen),
     /// systemd units.
     Unit(UnitSeen),
+    /// Tools of a cluster: unpacked archives, and links to their programs.
+    Tool(ToolSeen),
 }
 
 /// What is to be done about a step, given what was seen.
@@ -77,6 +82,7 @@ impl HostStep {
             Self::Memory(s) => format!("memory/swap/{}", s.device),
             Self::File(s) => format!("file/{}", s.path),
             Self::Unit(s) => format!("unit/{}", s.name),
+            Self::Tool(s) => s.key(),
         }
     }
 
@@ -87,6 +93,7 @@ impl HostStep {
             Self::Memory(s) => s.title(),
             Self::File(s) => s.title(),
             Self::Unit(s) => s.title(),
+            Self::Tool(s) => s.title(),
         }
     }
 
@@ -94,7 +101,7 @@ impl HostStep {
     pub fn risky(&self) -> bool {
         match self {
             Self::Kernel(s) => s.risky(),
-            Self::Memory(_) | Self::Unit(_) => false,
+            Self::Memory(_) | Self::Unit(_) | Self::Tool(_) => false,
             Self::File(s) => s.risky(),
         }
     }
@@ -106,6 +113,7 @@ impl HostStep {
             (Self::Memory(step), Seen::Memory(seen)) => step.decide(seen),
             (Self::File(step), Seen::File(seen)) => step.decide(seen),
             (Self::Unit(step), Seen::Unit(seen)) => step.decide(seen),
+            (Self::Tool(step), Seen::Tool(seen)) => step.decide(seen),
             _ => Decision::Refuse { why: "what was seen belongs to another family of steps".into() },
         }
     }
@@ -117,6 +125,7 @@ impl HostStep {
             (Self::Memory(step), Seen::Memory(before)) => step.inverse(before).map(Self::Memory),
             (Self::File(step), Seen::File(before)) => step.inverse(before).map(Self::File),
             (Self::Unit(step), Seen::Unit(before)) => step.inverse(before).map(Self::Unit),
+            (Self::Tool(step), Seen::Tool(before)) => step.inverse(before).map(Self::Tool),
             _ => None,
         }
     }
@@ -131,6 +140,7 @@ impl Seen {
             (Seen::File(then), Seen::File(now)) => then.same(now),
             (Seen::Memory(then), Seen::Memory(now)) => then.active == now.active,
             (Seen::Unit(then), Seen::Unit(now)) => then.still(now),
+            (Seen::Tool(then), Seen::Tool(now)) => then.still(now),
             _ => false,
         }
     }

@@ -10,12 +10,12 @@ use crate::event::Event;
 use crate::facts::{Basics, Depth, Facts};
 use crate::fault::Fault;
 use crate::l2::{Probe, Probed};
-use crate::name::RunId;
+use crate::name::{RunId, Sha256};
 use crate::plan::Run;
 use crate::reach::{Asked, Reached};
 use crate::secret::Kubeconfig;
 use crate::step::HostStep;
-use crate::tool::{ToolOutcome, ToolRun};
+use crate::tool::{ArtifactPart, ToolOutcome, ToolRun};
 use crate::traces::ClusterTraces;
 
 /// The agent's first line. What comes before it is noise of the user's shell start-up files.
@@ -25,10 +25,10 @@ pub const MAGIC: &[u8] = b"RACKWRIGHT/1\n";
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
 
 /// The version of requests and replies; any change of a shape here is a new one.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// The build that both ends must share: version and protocol. The agent's file is also named by its hash.
-pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "/4");
+pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "/5");
 
 /// Why a frame could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +145,15 @@ pub enum Request {
     /// Run a tool of the cluster; it ends with this session at the latest. Answered by any number of `ToolSaid`, then
     /// `ToolEnded`.
     Tool(Box<ToolRun>),
+    /// An archive is on its way: how much of it is there already? Answered by `Artifact`.
+    Artifact {
+        /// Of the whole.
+        sha256: Sha256,
+        /// How long the whole is, in bytes.
+        size: u64,
+    },
+    /// A part of it. Answered by `Artifact`.
+    ArtifactPart(Box<ArtifactPart>),
 }
 
 /// What the agent answers. `Run` and `Attach` are answered by `Following`, events, and `Followed`.
@@ -181,6 +190,12 @@ pub enum Reply {
     ToolSaid(String),
     /// To `Tool`: it ended.
     ToolEnded(Box<ToolOutcome>),
+    /// To `Artifact` and `ArtifactPart`: so many bytes of it are there, from its beginning. Those of a whole one were
+    /// checked.
+    Artifact {
+        /// How many.
+        have: u64,
+    },
     /// The request could not be served.
     Fault(Fault),
 }

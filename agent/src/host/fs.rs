@@ -241,7 +241,7 @@ fn named_ids(text: &str) -> impl Iterator<Item = (&str, u32)> {
     })
 }
 
-fn kind_in_words(meta: &std::fs::Metadata) -> &'static str {
+pub(super) fn kind_in_words(meta: &std::fs::Metadata) -> &'static str {
     match meta.mode() & nix::libc::S_IFMT {
         nix::libc::S_IFDIR => "directory",
         nix::libc::S_IFCHR | nix::libc::S_IFBLK => "device",
@@ -262,7 +262,7 @@ fn read_bounded(file: &File, longest: u64) -> io::Result<Vec<u8>> {
 
 /// The hidden name beside a target: short, so that no name becomes too long, and no suffix that a program
 /// which reads whole directories (sysctl.d, systemd) would take for its own.
-fn beside(real: &Path) -> PathBuf {
+pub(super) fn beside(real: &Path) -> PathBuf {
     let name = real.file_name().unwrap_or_default();
     let mark = sha256_hex(name.as_encoded_bytes());
     real.with_file_name(format!(".rackwright-{}", &mark[..16]))

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the door that the lint keeps")]
 
 pub mod arp;
+pub mod artifact;
 mod bus;
 mod checksum;
 pub mod clock;
@@ -28,8 +29,11 @@ pub mod syn;
 mod sys;
 pub mod sysctl;
 pub mod systemd;
+pub mod tool;
 pub mod tools;
+pub mod tree;
 pub mod watch;
+pub mod web;
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};

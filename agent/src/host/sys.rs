@@ -69,3 +69,20 @@ pub(super) fn awaited(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
     registered.map_err(io::Error::from)
 }
+
+/// Has a program killed when the thread that starts it ends, however that ends (prctl(2), `PR_SET_PDEATHSIG`).
+pub(super) fn dies_with_us(command: &mut tokio::process::Command) {
+    let here = std::process::id();
+    // SAFETY: between fork and exec only prctl(2) and getppid(2) are called, which are safe to call there, and
+    // nothing is allocated.
+    unsafe {
+        command.pre_exec(move || {
+            nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+            // It may have ended already: then nobody would send the signal.
+            match nix::unistd::getppid().as_raw() as u32 == here {
+                true => Ok(()),
+                false => Err(io::ErrorKind::BrokenPipe.into()),
+            }
+        });
+    }
+}

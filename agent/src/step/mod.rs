@@ -4,6 +4,7 @@
 pub mod file;
 pub mod kernel;
 pub mod memory;
+pub mod tool;
 pub mod unit;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub async fn observe(step: &HostStep, host: &Host) -> Result<Seen, Fault> {
         HostStep::Memory(step) => memory::observe(step, host).await.map(Seen::Memory),
         HostStep::File(step) => file::observe(step, host).map(Seen::File),
         HostStep::Unit(step) => unit::observe(step, host).await.map(Seen::Unit),
+        HostStep::Tool(step) => tool::observe(step, host).map(Seen::Tool),
     }
 }
 
@@ -32,6 +34,7 @@ pub async fn act(step: &HostStep, before: &Seen, host: &Host) -> Result<(), Faul
         (HostStep::Memory(step), _) => memory::act(step, host).await,
         (HostStep::File(step), Seen::File(before)) => file::act(step, before, host),
         (HostStep::Unit(step), Seen::Unit(before)) => unit::act(step, before, host).await,
+        (HostStep::Tool(step), Seen::Tool(before)) => tool::act(step, before, host).await,
         _ => Err(Fault::new(FaultKind::Internal, step.title(), "what was seen belongs to another family")),
     }
 }

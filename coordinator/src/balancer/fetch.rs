@@ -2,21 +2,12 @@
 //!
 //! Nothing is used, or kept, before its SHA-256 was found to be the one that the rack or `KNOWN` says.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use http::{Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use tokio::io::AsyncReadExt as _;
+use std::path::PathBuf;
 
 use super::manifest::{LARGEST, Manifest, ManifestError};
 use super::release::Release;
-use crate::atomic;
+pub use crate::fetch::{DownloadError, Places, cache_folder};
+use crate::fetch::{download, keep, read};
 use crate::rack::model::kubernetes::{Artifact, Metallb};
 
 /// The SHA-256 of `config/manifests/metallb-native.yaml` of releases, from the publisher's Go modules.
@@ -27,26 +18,6 @@ const KNOWN: &[(&str, &str)] = &[
     ("0.15.3", "84b4e102f2b65f5d69085f5816c29362b74641873d8ac3de996e5f86a8219176"),
     ("0.16.1", "bf25feebb7582ca7df845efd52ffbc2960d6cbf4cfc972f47fded9f788b67f0b"),
 ];
-
-/// How long a download may take in all.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Where things lie on the operator's side.
-#[derive(Debug, Clone)]
-pub struct Places<'a> {
-    /// The rack's folder.
-    pub folder: &'a Path,
-    /// The operator's home.
-    pub home: Option<&'a Path>,
-    /// Where downloads are kept, by [`cache_folder`]; nothing is kept without it.
-    pub cache: Option<PathBuf>,
-}
-
-/// `$XDG_CACHE_HOME/rackwright`, or `~/.cache/rackwright` (XDG Base Directory Specification).
-pub fn cache_folder(xdg_cache_home: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
-    let named = xdg_cache_home.filter(|path| path.is_absolute()).map(Path::to_owned);
-    named.or_else(|| Some(home?.join(".cache"))).map(|cache| cache.join("rackwright"))
-}
 
 /// Why there is no manifest.
 #[derive(Debug, thiserror::Error)]
@@ -115,32 +86,6 @@ pub enum FetchError {
     },
 }
 
-/// Why a download failed.
-#[derive(Debug, thiserror::Error)]
-pub enum DownloadError {
-    /// The machine's certificates of authorities cannot be read.
-    #[error("read this machine's certificate authorities")]
-    Authorities(#[source] std::io::Error),
-    /// No connection, no TLS, or no HTTP.
-    #[error("ask {0}")]
-    Ask(String, #[source] hyper_util::client::legacy::Error),
-    /// Another status than 200.
-    #[error("the answer was {0}")]
-    Status(StatusCode),
-    /// Sent on to where we do not go.
-    #[error("the answer sends on to {0}, which is not by https or sends on again")]
-    SentOn(String),
-    /// It broke off.
-    #[error("the download broke off")]
-    BrokeOff(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// More than [`LARGEST`].
-    #[error("it is larger than {} MiB", LARGEST >> 20)]
-    TooLarge,
-    /// Longer than the deadline.
-    #[error("it took longer than {} s", DEADLINE.as_secs())]
-    TooLong,
-}
-
 /// MetalLB's manifest as the rack wants it.
 ///
 /// # Errors
@@ -160,7 +105,8 @@ async fn bytes(metallb: &Metallb, places: &Places<'_>) -> Result<(Vec<u8>, Strin
     let source = metallb.manifest.as_ref();
     if let Some((path, sha256)) = source.and_then(|s: &Artifact| Some((s.path.as_ref()?, &s.sha256))) {
         let path = path.resolve(places.folder, places.home);
-        let bytes = read(&path).await.map_err(|source| FetchError::Read { path: path.clone(), source })?;
+        let bytes =
+            read(&path, LARGEST).await.map_err(|source| FetchError::Read { path: path.clone(), source })?;
         let from = path.display().to_string();
         return Ok((verified(bytes, sha256.as_str(), &from)?, from));
     }
@@ -177,18 +123,8 @@ async fn bytes(metallb: &Metallb, places: &Places<'_>) -> Result<(Vec<u8>, Strin
     Ok((cached(&url, sha256, places).await?, url))
 }
 
-async fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    tokio::fs::File::open(path).await?.take(LARGEST as u64 + 1).read_to_end(&mut bytes).await?;
-    match bytes.len() > LARGEST {
-        true => Err(std::io::Error::other(format!("it is larger than {} MiB", LARGEST >> 20))),
-        false => Ok(bytes),
-    }
-}
-
 fn verified(bytes: Vec<u8>, expected: &str, from: &str) -> Result<Vec<u8>, FetchError> {
-    let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
-    let found: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = crate::fetch::sha256(&bytes);
     match found == expected {
         true => Ok(bytes),
         false => Err(FetchError::Checksum { from: from.to_owned(), found, expected: expected.to_owned() }),
@@ -199,13 +135,14 @@ fn verified(bytes: Vec<u8>, expected: &str, from: &str) -> Result<Vec<u8>, Fetch
 async fn cached(url: &str, sha256: &str, places: &Places<'_>) -> Result<Vec<u8>, FetchError> {
     let kept = places.cache.as_ref().map(|folder| folder.join(format!("{sha256}.yaml")));
     if let Some(path) = &kept
-        && let Ok(bytes) = read(path).await
+        && let Ok(bytes) = read(path, LARGEST).await
         && let Ok(bytes) = verified(bytes, sha256, url)
     {
         return Ok(bytes);
     }
-    let download = tokio::time::timeout(DEADLINE, download(url)).await.unwrap_or(Err(DownloadError::TooLong));
-    let bytes = download.map_err(|source| FetchError::Download { url: url.to_owned(), source })?;
+    let bytes = download(url, LARGEST)
+        .await
+        .map_err(|source| FetchError::Download { url: url.to_owned(), source })?;
     let bytes = verified(bytes, sha256, url)?;
     if let Some(path) = &kept
         && let Err(error) = keep(path, &bytes)
@@ -213,55 +150,6 @@ async fn cached(url: &str, sha256: &str, places: &Places<'_>) -> Result<Vec<u8>,
         tracing::debug!(path = %path.display(), %error, "the manifest is not kept");
     }
     Ok(bytes)
-}
-
-fn keep(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    atomic::write(path, bytes, 0o600)
-}
-
-type Https = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
-
-async fn download(url: &str) -> Result<Vec<u8>, DownloadError> {
-    let connector = HttpsConnectorBuilder::new().with_native_roots().map_err(DownloadError::Authorities)?;
-    let client: Https =
-        Client::builder(TokioExecutor::new()).build(connector.https_only().enable_http1().build());
-    let mut response = ask(&client, url).await?;
-    if response.status().is_redirection() {
-        let to = response
-            .headers()
-            .get(header::LOCATION)
-            .and_then(|to| to.to_str().ok())
-            .unwrap_or_default()
-            .to_owned();
-        response = match to.starts_with("https://") {
-            true => ask(&client, &to).await?,
-            false => return Err(DownloadError::SentOn(to)),
-        };
-        if response.status().is_redirection() {
-            return Err(DownloadError::SentOn(to));
-        }
-    }
-    if response.status() != StatusCode::OK {
-        return Err(DownloadError::Status(response.status()));
-    }
-    let body = Limited::new(response.into_body(), LARGEST).collect().await;
-    let bytes = body.map_err(|error| match error.is::<LengthLimitError>() {
-        true => DownloadError::TooLarge,
-        false => DownloadError::BrokeOff(error),
-    })?;
-    Ok(bytes.to_bytes().to_vec())
-}
-
-async fn ask(client: &Https, url: &str) -> Result<Response<Incoming>, DownloadError> {
-    let uri: Uri = url.parse().map_err(|_| DownloadError::SentOn(url.to_owned()))?;
-    let host = uri.host().unwrap_or_default().to_owned();
-    let request =
-        Request::get(uri).header(header::USER_AGENT, concat!("rackwright/", env!("CARGO_PKG_VERSION")));
-    let request = request.body(Empty::new()).map_err(|_| DownloadError::SentOn(url.to_owned()))?;
-    client.request(request).await.map_err(|source| DownloadError::Ask(host, source))
 }
 
 #[cfg(test)]

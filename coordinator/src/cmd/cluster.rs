@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rackwright_proto::cluster::ClusterPlan;
 use rackwright_proto::fault::{Fault, FaultKind};
 use rackwright_proto::finding::Finding;
-use rackwright_proto::name::{NodeName, RunId};
+use rackwright_proto::name::{NodeName, RunId, ToolName, ToolVersion};
 use rackwright_proto::traces::ClusterTraces;
 
 use super::Context;
@@ -22,6 +22,7 @@ use crate::console::chain;
 use crate::fleet;
 use crate::judge;
 use crate::kube::gather::{Wishes, gather};
+use crate::kube::mesh::Tools;
 use crate::kube::run::{Now, Run};
 use crate::kube::turns::Turns;
 use crate::kube::{Access, Api, Door, Options, act};
@@ -69,6 +70,16 @@ impl Found {
             Self::Absent => vec![versions::absent()],
             Self::Lost(fault) => vec![versions::lost(fault)],
             Self::Here(here) => judge::cluster(rack, heard, &here.sight),
+        }
+    }
+
+    /// Versions of tools that its receipts still need: with them a former run's work is undone. `None` while nobody
+    /// knows.
+    pub fn tools_in_use(&self) -> Option<BTreeSet<(ToolName, ToolVersion)>> {
+        match self {
+            Self::Here(cluster) => Some(wanted::tools_in_use(&cluster.sight.facts)),
+            Self::Unwanted | Self::Absent => Some(BTreeSet::new()),
+            Self::Lost(_) => None,
         }
     }
 
@@ -144,7 +155,7 @@ async fn want_files(
 
 /// A way to the API: the operator's own kubeconfig, or a tunnel through each control plane with the kubeconfig of the
 /// first that has one.
-async fn open(
+pub(super) async fn open(
     context: &Context,
     kubernetes: &Kubernetes,
     heard: &mut [Surveyed],
@@ -202,18 +213,32 @@ async fn sighted(
 ) -> Result<Sight, Fault> {
     let mut wishes = Wishes::default();
     let mut manifest = None;
+    let mut mesh = None;
+    wishes.mesh.removing = about == About::Receipts || kubernetes.istio.is_none();
+    if about == About::Rack
+        && let Some(istio) = &kubernetes.istio
+    {
+        let mut wanted = super::mesh::wanted(context, istio)?;
+        wanted.hosts = super::mesh::ask_hosts(context.parallel, heard).await;
+        wishes.steps = wanted::mesh::before_a_look(&wanted);
+        wishes.mesh.wanted = Some(wanted::mesh::revision(&wanted));
+        mesh = Some(wanted);
+    }
     if about == About::Rack
         && let Some(metallb) = &kubernetes.metallb
     {
         let loaded = fetched(context, metallb).await?;
-        wishes.steps = loaded.steps().collect();
+        wishes.steps.extend(loaded.steps());
         wishes.balancer = metallb.namespace.to_string();
         manifest = Some(loaded);
+    }
+    if about == About::Rack {
+        wishes.injection = kubernetes.istio.as_ref().map(|istio| istio.injection.clone());
     }
     wishes.services =
         kubernetes.services.iter().map(|s| (s.namespace.to_string(), s.name.to_string())).collect();
     let facts = gather(api, &wishes).await.map_err(|e| act::fault(&e))?;
-    let mut sight = Sight { facts, manifest, ..Sight::default() };
+    let mut sight = Sight { facts, manifest, mesh, ..Sight::default() };
     if about == About::Rack {
         let doors = sight::doors(&sight.facts);
         for (node, told, traces) in ask_nodes(context, heard, doors).await {
@@ -264,6 +289,7 @@ pub async fn carry_out(
     run: &RunId,
     plan: &ClusterPlan,
     turns: Option<&dyn Turns>,
+    tools: Option<&dyn Tools>,
 ) -> ClusterOutcome {
     let rack = &context.loaded.rack;
     let progress = context.console.progress(1);
@@ -285,6 +311,7 @@ pub async fn carry_out(
         tell: &tell,
         stop: &|| stopped.load(Ordering::Relaxed),
         turns,
+        tools,
     };
     let outcome = {
         let mut work = std::pin::pin!(run.carry_out(plan));

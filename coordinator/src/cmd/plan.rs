@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rackwright_proto::facts::Depth;
 use rackwright_proto::file::sha256_hex;
@@ -13,6 +13,7 @@ use rackwright_proto::wire;
 
 use super::check::{close, probed, problems};
 use super::cluster::{self, Found};
+use super::mesh;
 use super::{Context, blocked, split};
 use crate::cli::PlanArgs;
 use crate::cluster::{plan as cluster_plan, wanted};
@@ -21,7 +22,7 @@ use crate::exit::Exit;
 use crate::judge::{self, Asked};
 use crate::rack::model::Limits;
 use crate::survey::{About, Surveyed};
-use crate::{report, scene};
+use crate::{report, scene, tools};
 
 /// Runs the command.
 pub async fn run(console: Console, args: PlanArgs) -> Exit {
@@ -67,13 +68,17 @@ pub async fn whole(context: &Context, heard: &mut [Surveyed], cluster: &Found, a
     let rack = &context.loaded.rack;
     let mut found = Vec::new();
     let mut nodes = Vec::new();
-    for one in heard.iter() {
+    let in_use = cluster.tools_in_use();
+    for one in heard.iter_mut() {
+        one.wanted.tools_in_use.clone_from(&in_use);
         // Conflicts were told when the node was surveyed.
         if let Ok(planned) = crate::plan::node_plan(&one.session.node, &one.wanted, &one.facts) {
             nodes.push(confirmable(planned.plan, one, rack.limits()));
             found.extend(planned.findings);
         }
     }
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    found.extend(tools::unusable(&context.loaded, home.as_deref(), &nodes));
     let part = cluster.sight().map(|sight| {
         let planned = cluster_plan::plan(&sight.facts, &wanted::steps(rack, heard, sight));
         found.extend(planned.findings);
@@ -86,6 +91,7 @@ pub async fn whole(context: &Context, heard: &mut [Surveyed], cluster: &Found, a
     if always || changes(&plan) {
         found.extend(probed(rack, heard, context.parallel, cluster.served()).await);
     }
+    found.extend(mesh::gate(context, cluster, heard, &plan).await);
     let asked = if always { context.asked(heard) } else { Asked::Some };
     plan.findings = problems(&judge::settle(rack, found, asked));
     plan

@@ -33,8 +33,8 @@ use crate::{fleet, scene};
 const AGAIN: Duration = Duration::from_secs(3);
 /// How long a freshly assigned address may take until somebody answers for it: MetalLB's speakers hear of endpoints,
 /// then announce.
-const SETTLE: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_secs(2);
+pub(super) const SETTLE: Duration = Duration::from_secs(30);
+pub(super) const PAUSE: Duration = Duration::from_secs(2);
 
 /// Everything: kube-proxy and DNS on every node, and the Services that the rack names. Where something was just
 /// `changed`, the cluster is asked anew, and what settles by itself within half a minute is waited for.
@@ -132,12 +132,12 @@ async fn patiently(context: &Context, cluster: &Cluster, sight: &Sight, heard: &
 }
 
 /// What the cluster says now; the answer of a moment ago where it cannot be asked.
-async fn refreshed(context: &Context, cluster: &Cluster) -> Option<ClusterFacts> {
+pub(super) async fn refreshed(context: &Context, cluster: &Cluster) -> Option<ClusterFacts> {
     let kubernetes = context.loaded.rack.kubernetes()?;
     let wishes = crate::kube::gather::Wishes {
         balancer: kubernetes.metallb.as_ref().map(|m| m.namespace.to_string()).unwrap_or_default(),
         services: kubernetes.services.iter().map(|s| (s.namespace.to_string(), s.name.to_string())).collect(),
-        steps: Vec::new(),
+        ..crate::kube::gather::Wishes::default()
     };
     crate::kube::gather::gather(&cluster.api, &wishes).await.ok()
 }

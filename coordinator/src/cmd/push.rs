@@ -1,12 +1,16 @@
 //! Carrying out plans on many nodes: start the runs, tell what happens, confirm over new connections, go on
 //! listening when a connection is lost.
 
+use std::io::SeekFrom;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rackwright_proto::event::{Event, Outcome, Record};
 use rackwright_proto::fault::{Fault, FaultKind};
-use rackwright_proto::name::{NodeName, RunId};
+use rackwright_proto::name::{NodeName, RunId, Sha256};
 use rackwright_proto::plan::{NodePlan, Run};
+use rackwright_proto::tool::ArtifactPart;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::Context;
 use super::witness::{Candidate, Witness};
@@ -17,6 +21,7 @@ use crate::report::apply::{NodeOutcome, NodeResult};
 use crate::report::progress::{Now, Progress};
 use crate::ssh::Target;
 use crate::survey::{NodeError, Session, Surveyed};
+use crate::tools;
 
 /// How often a lost connection is made anew before the run is left to itself.
 const REATTACH: u32 = 5;
@@ -81,6 +86,10 @@ async fn one(
 ) -> NodeOutcome {
     let Share { surveyed: Surveyed { mut session, .. }, plan, .. } = share;
     let (node, target) = (session.node.clone(), session.target.clone());
+    if let Err(fault) = archives(context, &mut session, &plan, progress).await {
+        progress.done(&node, &fault.to_string());
+        return NodeOutcome::idle(node, NodeResult::Failed { fault });
+    }
     let request = Run { id: run.clone(), operator: operator(), plan: plan.clone() };
     let session = match session.ask(async |agent| agent.run(request).await).await {
         Ok(_) => Some(session),
@@ -95,6 +104,60 @@ async fn one(
         witness.close().await;
     }
     outcome
+}
+
+/// Sends the archives that a plan needs and that come from here. What a host has of one already is not sent again.
+async fn archives(
+    context: &Context,
+    session: &mut Session,
+    plan: &NodePlan,
+    progress: &Progress,
+) -> Result<(), Fault> {
+    let needed = crate::plan::pushed(plan);
+    if needed.is_empty() {
+        return Ok(());
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let local = tools::local(&context.loaded, home.as_deref());
+    for (sha256, title) in needed {
+        let fault = |why: String| {
+            Fault::new(FaultKind::Host, format!("push the archive of {title}"), why)
+                .next("apply again: what came already is kept on the host")
+        };
+        let path = local.get(&sha256).ok_or_else(|| fault("the rack no longer says where it lies".into()))?;
+        let size = tools::check(path, &sha256).map_err(fault)?;
+        progress.say(&session.node, &format!("pushing the archive of {title} ({} KiB)", size.div_ceil(1024)));
+        push_one(session, path, &sha256, size).await.map_err(|e| match e {
+            Pushing::Read(e) => fault(format!("{} cannot be read: {e}", path.display())),
+            Pushing::Node(e) => fault(e.fault().to_string()),
+        })?;
+    }
+    Ok(())
+}
+
+enum Pushing {
+    Read(std::io::Error),
+    Node(NodeError),
+}
+
+async fn push_one(session: &mut Session, path: &Path, sha256: &Sha256, size: u64) -> Result<(), Pushing> {
+    let mut file = tokio::fs::File::open(path).await.map_err(Pushing::Read)?;
+    let asked = session.ask(async |agent| agent.artifact(sha256.clone(), size).await).await;
+    let mut have = asked.map_err(Pushing::Node)?;
+    while have < size {
+        file.seek(SeekFrom::Start(have)).await.map_err(Pushing::Read)?;
+        let mut bytes = Vec::new();
+        (&mut file)
+            .take(ArtifactPart::LONGEST as u64)
+            .read_to_end(&mut bytes)
+            .await
+            .map_err(Pushing::Read)?;
+        let part = ArtifactPart::new(sha256.clone(), size, have, &bytes);
+        // Another coordinator may send the same: wherever the host is, it goes on from there.
+        let took = session.ask(async |agent| agent.artifact_part(part).await).await;
+        have = took.map_err(Pushing::Node)?;
+    }
+    Ok(())
 }
 
 fn is_lost(error: &NodeError) -> bool {

@@ -4,6 +4,7 @@
 //! - [`clock`]: clocks that disagree.
 //! - [`host`]: one host by itself: size, disk, ports, leftovers, resolver, firewall, swap.
 //! - [`sysctl`]: what would win at the next boot.
+//! - [`tool`]: archives of the cluster's tools.
 //! - [`kernel`]: steps that a host cannot have, as the planner meets them.
 
 pub mod clock;
@@ -14,6 +15,7 @@ mod ports;
 pub mod sysctl;
 #[cfg(test)]
 mod tests;
+pub mod tool;
 
 use rackwright_proto::finding::{Finding, Severity};
 use rackwright_proto::name::NodeName;
@@ -61,6 +63,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ("swap-returns", "Swap comes back at the next boot while the rack leaves it alone."),
     ("swap-unclear", "Something may bring swap back at boot, and rackwright cannot turn it off."),
     ("sysctl-overridden", "Another sysctl.d file would win over ours at the next boot."),
+    ("tool-archive", "The release archive of a tool is not to be had, or is not the one that the rack says."),
     ("waiver-unused", "The rack waives a finding that was not found."),
 ];
 
@@ -73,6 +76,7 @@ pub fn names() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
         crate::proxy::NAMES,
         crate::dns::NAMES,
         crate::balancer::NAMES,
+        crate::injection::NAMES,
         crate::proof::NAMES,
         crate::mesh::NAMES,
     ];

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rackwright_proto::file::{Content, FileStep, FileWant};
 use rackwright_proto::step::HostStep;
+use rackwright_proto::tool::ToolStep;
 
 use super::kernel::joined;
 use super::memory::FSTAB;
@@ -51,8 +52,11 @@ fn taken_by(
     if wanted.swap_off && file.what.path == FSTAB {
         return Some(Because::new("without its swap entries".to_owned(), "swap: off"));
     }
-    let same =
-        |step: &&Because<HostStep>| matches!(&step.what, HostStep::File(f) if f.path == file.what.path);
+    let same = |step: &&Because<HostStep>| match &step.what {
+        HostStep::File(f) => f.path == file.what.path,
+        HostStep::Tool(ToolStep::Link(link)) => link.path() == file.what.path,
+        _ => false,
+    };
     let ours = ours.iter().find(same)?;
     Some(Because::new("written by rackwright itself".to_owned(), &ours.why))
 }

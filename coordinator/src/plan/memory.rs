@@ -42,7 +42,7 @@ pub(super) fn holds(wanted: &Wanted, step: &HostStep) -> bool {
         HostStep::Memory(_) => true,
         HostStep::Unit(unit) => unit.at_boot == AtBoot::Masked,
         HostStep::File(file) => file.path == FSTAB,
-        HostStep::Kernel(_) => false,
+        HostStep::Kernel(_) | HostStep::Tool(_) => false,
     };
     wanted.swap_off && ours
 }

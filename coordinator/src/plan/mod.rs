@@ -15,6 +15,7 @@ mod order;
 mod stale;
 #[cfg(test)]
 mod tests;
+mod tool;
 mod undo;
 mod unit;
 mod wanted;
@@ -33,7 +34,10 @@ use crate::findings;
 pub use kernel::{MODULES_FILE, SYSCTLS_FILE, after_module, same_switch};
 pub use memory::{FSTAB_MARK, is_swap_entry};
 pub use stale::{Difference, stale};
-pub use wanted::{Because, Conflict, Conflicts, ProxyMode, ProxyWanted, UnitFile, Wanted, WatchUnits};
+pub use tool::pushed;
+pub use wanted::{
+    Because, Conflict, Conflicts, NoArchive, ProxyMode, ProxyWanted, ToolWanted, UnitFile, Wanted, WatchUnits,
+};
 
 /// Where the link to the agent in use lies; units start the agent by it.
 pub const AGENT_LINK: &str = "/usr/local/lib/rackwright/agent";
@@ -55,6 +59,7 @@ pub fn steps(wanted: &Wanted, basics: &Basics) -> Result<Vec<Because<HostStep>>,
     let kernel = kernel::Kernel::of(wanted, basics)?;
     let mut steps = kernel.steps(&BTreeSet::new());
     steps.extend(unit::steps(wanted, basics));
+    steps.extend(tool::steps(wanted));
     steps.extend(file::steps(wanted, &steps)?);
     steps.sort_by_cached_key(|s| order::place(&s.what));
     Ok(steps)
@@ -85,6 +90,7 @@ pub fn node_plan(node: &NodeName, wanted: &Wanted, facts: &Facts) -> Result<Plan
         .collect();
     let (wants, mut found) = decide::wants(node, steps, facts);
     found.extend(memory::unclear(node, wanted, facts));
+    found.extend(tool::missing(node, wanted, facts));
     let (undos, more) = undo::undo(node, leftover.into_iter(), facts, "no longer wanted by the rack");
     found.extend(more);
     Ok(finish(node, facts, wants, undos, found))
@@ -120,13 +126,14 @@ fn wanted_steps(wanted: &Wanted, facts: &Facts) -> Result<Vec<Because<HostStep>>
     steps.retain(|s| s.what.key() != modules_file);
     steps.extend(kernel.modules_file(&impossible));
     steps.extend(memory::steps(wanted, facts));
+    steps.extend(tool::from_receipts(wanted, facts));
     steps.extend(forward::steps(&steps, facts));
     Ok(steps)
 }
 
 /// Whether a ledger entry is still wanted although the facts no longer lead to it.
 fn held(wanted: &Wanted, steps: &[Because<HostStep>], entry: &Entry) -> bool {
-    memory::holds(wanted, &entry.step) || forward::holds(steps, entry)
+    memory::holds(wanted, &entry.step) || forward::holds(steps, entry) || tool::holds(wanted, &entry.step)
 }
 
 /// What was seen where a step would put something. Swap is a fact of its own.

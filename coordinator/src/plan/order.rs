@@ -7,6 +7,7 @@ use rackwright_proto::kernel::{KernelSeen, KernelStep, SysctlSeen, SysctlStep};
 use rackwright_proto::name::SysctlKey;
 use rackwright_proto::plan::{PlannedStep, Purpose};
 use rackwright_proto::step::{Decision, HostStep, Seen};
+use rackwright_proto::tool::ToolStep;
 
 use super::kernel::{MODULES_FILE, SYSCTLS_FILE, forwarding_first};
 
@@ -27,6 +28,8 @@ fn rank(step: &HostStep) -> u8 {
         HostStep::File(_) => 2,
         HostStep::Unit(_) => 3,
         HostStep::Memory(_) => 4,
+        HostStep::Tool(ToolStep::Tree(_)) => 7,
+        HostStep::Tool(ToolStep::Link(_)) => 8,
         HostStep::Kernel(KernelStep::Sysctl(_)) => 6,
     }
 }

@@ -11,6 +11,7 @@ use rackwright_proto::name::NodeName;
 use rackwright_proto::plan::{PlannedStep, Purpose};
 use rackwright_proto::receipt::Entry;
 use rackwright_proto::step::{Decision, HostStep, Seen};
+use rackwright_proto::tool::{LinkSeen, LinkStep, ToolSeen, ToolStep, TreeSeen, TreeStep};
 use rackwright_proto::unit::{AtBoot, UnitStep};
 
 use super::memory::fstab_restored;
@@ -111,6 +112,29 @@ fn as_it_is(step: &HostStep, now: &Seen) -> Option<HostStep> {
         (HostStep::Unit(s), Seen::Unit(now)) => {
             let at_boot = now.at_boot.unwrap_or(AtBoot::Disabled);
             HostStep::Unit(UnitStep { name: s.name.clone(), at_boot, active: None })
+        }
+        (HostStep::Tool(s), Seen::Tool(now)) => HostStep::Tool(tool_as_it_is(s, now)?),
+        _ => return None,
+    })
+}
+
+/// None for a damaged tree: nobody can want just that.
+fn tool_as_it_is(step: &ToolStep, now: &ToolSeen) -> Option<ToolStep> {
+    let tree = |s: &TreeStep, archive| TreeStep { archive, ..s.clone() };
+    Some(match (step, now) {
+        (ToolStep::Tree(s), ToolSeen::Tree(TreeSeen::Unpacked { sha256 })) => {
+            let archive = s.archive.clone().filter(|archive| archive.sha256 == *sha256)?;
+            ToolStep::Tree(tree(s, Some(archive)))
+        }
+        (ToolStep::Tree(s), ToolSeen::Tree(TreeSeen::Absent | TreeSeen::Foreign { .. })) => {
+            ToolStep::Tree(tree(s, None))
+        }
+        (ToolStep::Link(s), ToolSeen::Link(now)) => {
+            let target = match now {
+                LinkSeen::Ours { target } => Some(target.clone()),
+                LinkSeen::Absent | LinkSeen::Foreign { .. } => None,
+            };
+            ToolStep::Link(LinkStep { name: s.name.clone(), target })
         }
         _ => return None,
     })

@@ -1,9 +1,11 @@
 //! What the rack wants of one host, as far as planning cares.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use rackwright_proto::file::FileStep;
-use rackwright_proto::name::{ModuleName, SysctlKey, UnitName};
+use rackwright_proto::name::{ModuleName, SysctlKey, ToolName, ToolVersion, UnitName};
+use rackwright_proto::tool::Archive;
 
 /// Something, and the reason for it in the rack's words: `kube-proxy mode ipvs`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +38,11 @@ pub struct Wanted {
     pub proxy: Option<ProxyWanted>,
     /// Units that keep watch after we left.
     pub watch: WatchUnits,
+    /// Tools of the cluster.
+    pub tools: Vec<ToolWanted>,
+    /// Versions of tools that the cluster's receipts still need, whatever the rack wants by now; `None` while nobody
+    /// knows.
+    pub tools_in_use: Option<BTreeSet<(ToolName, ToolVersion)>>,
     /// The delivered agent's path on this host, with its hash in it. Units find it through a link.
     pub agent_path: String,
 }
@@ -61,6 +68,30 @@ pub enum ProxyMode {
         /// Its scheduler, for example `rr`; the kernel's module is `ip_vs_rr`.
         scheduler: String,
     },
+}
+
+/// A tool of the cluster, of one version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolWanted {
+    /// The tool.
+    pub name: ToolName,
+    /// Its version.
+    pub version: ToolVersion,
+    /// Its release archive for this host, or why none is known.
+    pub archive: Result<Archive, NoArchive>,
+    /// Links on PATH, each with the program inside of the archive's folder that it leads to.
+    pub programs: Vec<(ToolName, String)>,
+    /// Why.
+    pub why: String,
+}
+
+/// Why the archive of a tool is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoArchive {
+    /// What went wrong.
+    pub why: String,
+    /// What to do.
+    pub next: String,
 }
 
 /// Units that keep watch after we left: restore at boot, a drift check on a timer.

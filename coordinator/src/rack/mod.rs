@@ -5,7 +5,7 @@
 //! 3. `checks`: what the schema cannot say, such as pools that overlap.
 //! 4. [`node`]: the rack with every node's overrides merged.
 
-mod character;
+pub(crate) mod character;
 pub(crate) mod checks;
 pub mod diagnostic;
 pub mod format;
@@ -16,7 +16,7 @@ mod scalar;
 pub(crate) mod schema;
 pub(crate) mod structure;
 pub(crate) mod suggest;
-mod tree;
+pub(crate) mod tree;
 pub mod words;
 
 #[cfg(test)]

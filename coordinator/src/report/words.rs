@@ -12,6 +12,7 @@ pub fn seen(seen: &Seen) -> String {
         Seen::Memory(seen) => if seen.active { "on" } else { "off" }.into(),
         Seen::File(seen) => seen.words(),
         Seen::Unit(seen) => seen.words(),
+        Seen::Tool(seen) => seen.words(),
     }
 }
 

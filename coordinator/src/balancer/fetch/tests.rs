@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use tokio::io::AsyncWriteExt as _;
+use std::path::Path;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -13,6 +15,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::*;
+use crate::atomic;
 use crate::balancer::fixtures::rack;
 use crate::balancer::manifest::tests::SMALL;
 
@@ -101,18 +104,32 @@ fn downloads() {
         let server = server().await;
         let (right, wrong) = (sha256(SMALL.as_bytes()), sha256(b""));
         let from = |path: &str, sha256: &str| {
-            metallb("0.13.10", &format!("    manifest: {{url: \"https://{server}{path}\", sha256: {sha256}}}"))
+            metallb(
+                "0.13.10",
+                &format!("    manifest: {{url: \"https://{server}{path}\", sha256: {sha256}}}"),
+            )
         };
 
         let refused = manifest(&from("/good", &wrong), &places).await.unwrap_err();
         assert!(matches!(&refused, FetchError::Checksum { found, .. } if *found == right), "{refused}");
         for (path, told) in [
             ("/missing", "the answer was 404 Not Found".to_owned()),
-            ("/large", "it is larger than 8 MiB".to_owned()),
-            ("/plain", "the answer sends on to http://127.0.0.1:1/good, which is not by https or sends on again".to_owned()),
-            (&format!("/to/{server}/to/{server}/good"), format!("the answer sends on to https://{server}/to/{server}/good, which is not by https or sends on again")),
+            ("/large", format!("it is larger than {LARGEST} bytes")),
+            (
+                "/plain",
+                "the answer sends on to http://127.0.0.1:1/good, which is not by https or sends on again"
+                    .to_owned(),
+            ),
+            (
+                &format!("{}/good", format!("/to/{server}").repeat(4)),
+                format!(
+                    "the answer sends on to https://{server}/good, which is not by https or sends on again"
+                ),
+            ),
         ] {
-            let FetchError::Download { source, .. } = manifest(&from(path, &right), &places).await.unwrap_err() else {
+            let FetchError::Download { source, .. } =
+                manifest(&from(path, &right), &places).await.unwrap_err()
+            else {
                 panic!("{path} is no download that failed");
             };
             assert_eq!(source.to_string(), told);
@@ -122,7 +139,10 @@ fn downloads() {
         let good = manifest(&from(&format!("/to/{server}/good"), &right), &places).await.unwrap();
         assert_eq!((good.version(), kept()), (Some("0.13.10"), 1));
         // Nobody listens there: it comes from the cache.
-        let again = metallb("0.13.10", &format!("    manifest: {{url: \"https://127.0.0.1:1/good\", sha256: {right}}}"));
+        let again = metallb(
+            "0.13.10",
+            &format!("    manifest: {{url: \"https://127.0.0.1:1/good\", sha256: {right}}}"),
+        );
         assert_eq!(manifest(&again, &places).await.unwrap(), good);
         // What somebody changed in the cache does not count.
         atomic::write(&folder.path().join("cache").join(format!("{right}.yaml")), b"changed", 0o600).unwrap();
@@ -133,7 +153,7 @@ fn downloads() {
 #[test]
 fn an_unknown_authority_is_not_believed() {
     runtime().block_on(async {
-        let error = download(&format!("https://{}/good", server().await)).await.unwrap_err();
+        let error = download(&format!("https://{}/good", server().await), LARGEST).await.unwrap_err();
         assert!(matches!(error, DownloadError::Ask(..) | DownloadError::Authorities(_)), "{error}");
     });
 }

@@ -233,7 +233,7 @@ fn replaced(istio: &Istio, minor: Minor, components: &Components, found: &mut Fo
         let message =
             format!("since Istio 1.24 this list replaces the profile's: there will be no `{INGRESS}`");
         let help = format!(
-            "add `- {{name: {INGRESS}, enabled: true}}`, or `enabled: false` to say that it is meant"
+            "add `- {{name: {INGRESS}, enabled: true}}`, or the same with `enabled: false` to say that it is meant"
         );
         found.warning("spec.components.ingressGateways", message, help);
     }

@@ -34,7 +34,8 @@ pub(super) fn explain(istio: &Istio, text: &str, mut found: Vec<Diagnostic>) -> 
             .to_owned(),
     };
     diagnostic.message = format!("`profile: {profile}` stands {beside}, where nobody reads it: {fate}");
-    diagnostic.help = Some(format!("indent it below `spec`:\n    spec:\n      profile: {profile}"));
+    diagnostic.help =
+        Some(format!("indent it below `spec:` by two spaces, or write `spec: {{profile: {profile}}}`"));
     found
 }
 
@@ -43,9 +44,11 @@ fn fate(istio: &Istio, profile: &str) -> String {
     let install =
         |profile: &str| Install { profile: profile.to_owned(), ..Install::of(istio, Settings::None) };
     let instead = install("default");
-    let said = "the API server takes it without a word, and the operator installs `default`";
+    let said = format!(
+        "the API server takes it without a word, and the operator installs `default`, not `{profile}`"
+    );
     if !profiles(instead.release.minor).contains(&profile) {
-        return said.to_owned();
+        return said;
     }
     let (has, wanted) = (expected(&instead), expected(&install(profile)));
     let workload = |kind: Kind| matches!(kind, Kind::Deployment | Kind::DaemonSet);
@@ -54,7 +57,7 @@ fn fate(istio: &Istio, profile: &str) -> String {
         only.map(|o| o.name.clone()).collect()
     };
     let (missing, more) = (names(&wanted, &has), names(&has, &wanted));
-    let mut said = said.to_owned();
+    let mut said = said;
     if !missing.is_empty() {
         said.push_str(&format!(": without {}", list(missing)));
     }

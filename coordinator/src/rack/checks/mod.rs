@@ -4,6 +4,7 @@ mod addresses;
 mod cluster;
 mod hosts;
 mod limits;
+mod mesh;
 mod nodes;
 
 use std::collections::HashMap;
