@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use rackwright_proto::name::{NodeName, RunId};
 
 use crate::rack::model::kubernetes::ProxyMode;
+use crate::rack::words::Label;
 
 /// From bare servers with Linux and SSH to a Kubernetes edge whose external IP answers.
 #[derive(Debug, Parser)]
@@ -43,6 +44,12 @@ pub enum Command {
     Revert(RevertArgs),
     /// Change kube-proxy's mode to the rack's one node at a time: drain, replace, reboot if allowed, prove
     MigrateProxy(MigrateProxyArgs),
+    /// Look for mistakes in manifests that keep Istio's sidecars from pods, or give them to others
+    Lint(LintArgs),
+    /// Write a manifest with Istio's sidecar put in, as `istioctl kube-inject` does, by the rack's own istioctl
+    Inject(InjectArgs),
+    /// Print the log of a pod's sidecar, or say why it has none
+    Logs(LogsArgs),
     /// Listen to runs that go on, or went on, after this end went away
     Attach(AttachArgs),
     /// Show a node's host key and record it in known_hosts
@@ -133,6 +140,71 @@ pub struct MigrateProxyArgs {
     pub yes: bool,
 }
 
+/// `rackwright lint`
+#[derive(Debug, Args)]
+pub struct LintArgs {
+    /// Manifests in YAML: any number of documents and Lists each; `-` for standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Print JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `rackwright inject`
+#[derive(Debug, Args)]
+pub struct InjectArgs {
+    /// The manifest; `-` for standard input
+    pub file: PathBuf,
+    /// The rack
+    #[arg(default_value = "rack.yaml")]
+    pub rack: PathBuf,
+    /// This revision's sidecar, instead of the rack's
+    #[arg(long, value_name = "REVISION")]
+    pub revision: Option<Label>,
+}
+
+/// `rackwright logs`
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The pod
+    pub pod: String,
+    /// The rack
+    #[arg(default_value = "rack.yaml")]
+    pub rack: PathBuf,
+    /// The pod's namespace
+    #[arg(short, long, default_value = "default", value_name = "NAMESPACE")]
+    pub namespace: Label,
+    /// Another container than the sidecar
+    #[arg(long, default_value = crate::injection::pods::PROXY, value_name = "NAME")]
+    pub container: String,
+    /// Of the container's former life
+    #[arg(long)]
+    pub previous: bool,
+    /// The last lines only
+    #[arg(long, value_name = "LINES")]
+    pub tail: Option<u32>,
+    /// Not older than this: 30s, 10m, 2h
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub since: Option<u32>,
+    /// Print JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `30s`, `10m`, `2h` in seconds.
+fn seconds(text: &str) -> Result<u32, String> {
+    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let factor = match &text[at..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err("it is a number and s, m or h, such as 10m".into()),
+    };
+    let number: u32 = text[..at].parse().map_err(|_| "there is no number before its unit".to_owned())?;
+    number.checked_mul(factor).filter(|n| *n > 0).ok_or_else(|| "it is out of range".into())
+}
+
 /// `rackwright attach`
 #[derive(Debug, Args)]
 pub struct AttachArgs {
@@ -195,6 +267,14 @@ pub struct InitArgs {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(super::seconds("10m"), Ok(600));
+        for wrong in ["", "m", "10", "0s", "1d", "-1s", "9999999h", "1\u{661}s"] {
+            assert!(super::seconds(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

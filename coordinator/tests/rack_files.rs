@@ -4,7 +4,10 @@
 use std::path::Path;
 
 use rackwright::cmd::init::{InitOptions, hosts_list, rack_text};
-use rackwright::rack::{diagnostic, load, parse};
+use rackwright::mesh::profile::expected;
+use rackwright::mesh::{Expected, Install, Kind, Minor, Settings, View, judge, settings};
+use rackwright::rack::{Loaded, diagnostic, load, parse};
+use rackwright_proto::finding::Severity;
 
 const SAMPLE: &str = "\
 apiVersion: rackwright.dev/v1
@@ -39,17 +42,64 @@ fn the_sample_parses_without_a_warning() {
     assert_eq!(rack.node("w1").unwrap().hosts.sysctls[&key].as_str(), "1");
 }
 
+/// What is found about each example before anybody looks at a host or a cluster, on the day of their writing.
+const EXAMPLES: &[(&str, &[&str])] = &[
+    ("air-gap.yaml", &[]),
+    ("blog.yaml", &["mesh-past-its-life"]),
+    ("four-racks-bastion.yaml", &[]),
+    ("homelab.yaml", &[]),
+];
+
+const WRITTEN: jiff::civil::Date = jiff::civil::date(2026, 5, 20);
+
 #[test]
-fn examples_parse_without_a_warning() {
+fn examples_have_the_findings_that_they_say() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
-    let mut seen = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let loaded = load(&path).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(loaded.render_warnings(), "", "{}", path.display());
-        seen += 1;
+    let mut seen = Vec::new();
+    for entry in
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).filter(|p| p.is_file())
+    {
+        let loaded = load(&entry).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(loaded.render_warnings(), "", "{}", entry.display());
+        let name = entry.file_name().unwrap().to_str().unwrap().to_owned();
+        let (_, expected) =
+            EXAMPLES.iter().find(|(known, _)| *known == name).expect("an example that is known");
+        assert_eq!(mesh_findings(&loaded), *expected, "{name}");
+        seen.push(name);
     }
-    assert!(seen >= 2);
+    assert_eq!(seen.len(), EXAMPLES.len(), "{seen:?}");
+}
+
+/// The names of what is found about the rack's Istio on an empty cluster of the rack's Kubernetes; its settings file
+/// must be without a warning.
+fn mesh_findings(loaded: &Loaded) -> Vec<String> {
+    let kubernetes = loaded.rack.kubernetes().unwrap();
+    let istio = kubernetes.istio.as_ref().unwrap();
+    let settings = match &istio.file {
+        None => Settings::None,
+        Some(file) => {
+            let path = file.resolve(&loaded.folder, None);
+            let bytes = std::fs::read(&path).unwrap();
+            let (settings, warnings) = settings::parse(istio, &path.display().to_string(), &bytes).unwrap();
+            assert_eq!(warnings, [], "{}", path.display());
+            settings
+        }
+    };
+    let install = Install::of(istio, settings);
+    let version = kubernetes.version.as_ref().unwrap();
+    let found =
+        judge::findings(&install, &View::default(), Some(Minor(version.major, version.minor)), WRITTEN);
+    // What is to be proved from outside is something that will be there.
+    let brought = expected(&install);
+    for gateway in &istio.gateways {
+        let is = |object: &Expected| {
+            object.kind == Kind::Service
+                && object.name == gateway.service.name.as_str()
+                && object.namespace.as_deref() == Some(gateway.service.namespace.as_str())
+        };
+        assert!(brought.iter().any(is), "{:?} is not among {brought:?}", gateway.service);
+    }
+    found.into_iter().filter(|f| f.severity != Severity::Pass).map(|f| f.name).collect()
 }
 
 /// Each file of `tests/bad` beside what is said about it, in `tests/snapshots`.

@@ -1,8 +1,10 @@
 //! What is there by our doing, in short: enough to tell later whether somebody else changed it since.
 
+use std::collections::BTreeMap;
+
 use rackwright_proto::cluster::receipt::Done;
 use rackwright_proto::cluster::workload::Stamp;
-use rackwright_proto::cluster::{ClusterSeen, ClusterStep, WorkloadSeen};
+use rackwright_proto::cluster::{ClusterSeen, ClusterStep, MeshRecord, WorkloadSeen};
 use rackwright_proto::file::sha256_hex;
 use serde_json::Value;
 
@@ -22,6 +24,15 @@ pub fn text(text: &str) -> Done {
 /// A workload in short: what its pods were told to run.
 pub fn workload(seen: &WorkloadSeen) -> Done {
     text(seen.stamp.as_deref().unwrap_or_default())
+}
+
+/// Some labels in short.
+pub fn labels(labels: &BTreeMap<String, Option<String>>) -> Done {
+    let lines = labels.iter().map(|(key, value)| match value {
+        Some(value) => format!("{key}={value}\n"),
+        None => format!("{key}\n"),
+    });
+    text(&lines.collect::<String>())
 }
 
 /// An object in short: all that its owner decides. Metadata, status and what controllers fill in say nothing.
@@ -48,7 +59,7 @@ pub fn object(live: &Value) -> Done {
     Done { sha256: sha256_hex(fields.to_string().as_bytes()), uid }
 }
 
-fn without_ca_bundles(value: &mut Value) {
+pub(super) fn without_ca_bundles(value: &mut Value) {
     match value {
         Value::Object(object) => {
             object.remove("caBundle");
@@ -59,12 +70,19 @@ fn without_ca_bundles(value: &mut Value) {
     }
 }
 
+/// An installation of Istio in short.
+pub fn mesh(record: &MeshRecord) -> Done {
+    let live: String = record.live.iter().map(|(name, digest)| format!("{name} {digest}\n")).collect();
+    text(&live)
+}
+
 /// What is there, in short. Of objects only their owner's fields are seen, which tells nothing: see [`object`].
 pub fn seen(seen: &ClusterSeen) -> Done {
     match seen {
         ClusterSeen::Text(seen) => text(seen.text.as_deref().unwrap_or_default()),
         ClusterSeen::Workload(seen) => workload(seen),
-        ClusterSeen::Object(_) => text(""),
+        ClusterSeen::Object(_) | ClusterSeen::Mesh(_) => text(""),
+        ClusterSeen::Labels(seen) => labels(&seen.labels),
     }
 }
 
@@ -76,7 +94,8 @@ pub fn intended(step: &ClusterStep) -> Option<Done> {
             Stamp::Is(stamp) => Some(text(stamp)),
             Stamp::Any | Stamp::Absent => Some(text("")),
         },
-        ClusterStep::Object(_) => None,
+        ClusterStep::Object(_) | ClusterStep::Mesh(_) => None,
+        ClusterStep::Labels(step) => Some(labels(&step.want)),
     }
 }
 

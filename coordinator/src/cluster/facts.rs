@@ -9,6 +9,9 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use rackwright_proto::cluster::ClusterLedger;
 use serde_json::Value;
 
+use crate::injection::facts::InjectionFacts;
+use crate::mesh::Objects;
+
 /// A cluster.
 #[derive(Debug, Clone, Default)]
 pub struct ClusterFacts {
@@ -24,6 +27,8 @@ pub struct ClusterFacts {
     pub dns: DnsFacts,
     /// MetalLB.
     pub balancer: BalancerFacts,
+    /// Istio.
+    pub mesh: MeshFacts,
     /// All Services of type LoadBalancer, and those that the rack names.
     pub services: Vec<Service>,
     /// Endpoints of the Services that the rack names.
@@ -34,6 +39,8 @@ pub struct ClusterFacts {
     pub daemon_sets: Vec<DaemonSet>,
     /// ConfigMap `kube-system/cilium-config`.
     pub cilium: Option<ConfigMap>,
+    /// Whose pods get a sidecar of Istio; empty where neither the rack nor the receipts say anything of it.
+    pub injection: InjectionFacts,
     /// What we did here before.
     pub ledger: ClusterLedger,
 }
@@ -87,4 +94,20 @@ pub struct BalancerFacts {
     pub webhook: Option<ValidatingWebhookConfiguration>,
     /// Live objects of the manifest that the rack wants, by step key; absent ones are not in it.
     pub live: BTreeMap<String, Value>,
+}
+
+/// Istio, where the rack wants it or we once installed it; else nothing was asked.
+#[derive(Debug, Clone, Default)]
+pub struct MeshFacts {
+    /// What tells of its control planes, their owners and their users.
+    pub objects: Objects,
+    /// ConfigMaps of its namespaces that bear a revision.
+    pub configs: Vec<ConfigMap>,
+    /// Secrets of its namespaces, by namespace and name; nobody asked what they hold.
+    pub secrets: Vec<(String, String)>,
+    /// Whether the API knows Istio's kinds.
+    pub kinds: bool,
+    /// Objects of Istio's kinds, some of them, in words: `VirtualService shop/web`. Asked only where they would go with
+    /// what we remove.
+    pub customs: Vec<String>,
 }

@@ -1,6 +1,6 @@
 //! What the facts tell of one step: pure, so that planning needs no further question.
 
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rackwright_proto::cluster::workload::{HELD, STAMP};
@@ -19,6 +19,11 @@ pub fn look(facts: &ClusterFacts, step: &ClusterStep) -> ClusterSeen {
         ClusterStep::Workload(step) => ClusterSeen::Workload(workload(facts, step)),
         ClusterStep::Object(step) => {
             ClusterSeen::Object(ObjectSeen::of(step.want.as_ref(), live(facts, step)))
+        }
+        ClusterStep::Labels(step) => ClusterSeen::Labels(facts.injection.labels(step)),
+        ClusterStep::Mesh(mesh) => {
+            let entry = facts.ledger.entries.get(&step.key());
+            ClusterSeen::Mesh(Box::new(super::mesh::seen(&facts.mesh, entry, mesh)))
         }
     }
 }
@@ -51,9 +56,10 @@ fn workload(facts: &ClusterFacts, step: &WorkloadStep) -> WorkloadSeen {
         (Family::Balancer, WorkloadKind::Deployment) => {
             deployment(facts.balancer.deployments.iter().find(|d| is(&d.metadata)))
         }
+        (Family::Mesh, _) => facts.injection.seen(step),
         (Family::Proxy, WorkloadKind::Deployment)
         | (Family::Dns, WorkloadKind::DaemonSet)
-        | (Family::Mesh, _) => WorkloadSeen::default(),
+        | (_, WorkloadKind::StatefulSet) => WorkloadSeen::default(),
     }
 }
 
@@ -96,6 +102,34 @@ pub fn deployment(deployment: Option<&Deployment>) -> WorkloadSeen {
         desired: number(desired),
         ready: if known { number(updated.min(status.available_replicas.unwrap_or(0))) } else { 0 },
         rolling: !known || updated < desired || status.replicas.unwrap_or(0) > updated,
+        held: false,
+    }
+}
+
+/// How far a StatefulSet is. Pods below its partition stay as they are.
+pub fn stateful_set(set: Option<&StatefulSet>) -> WorkloadSeen {
+    let Some(StatefulSet { metadata, spec: Some(spec), status: Some(status) }) = set else {
+        return WorkloadSeen { exists: set.is_some(), rolling: true, ..WorkloadSeen::default() };
+    };
+    let known = status.observed_generation >= metadata.generation;
+    let desired = spec.replicas.unwrap_or(1);
+    let strategy = spec.update_strategy.as_ref().and_then(|s| s.rolling_update.as_ref());
+    let partition = strategy.and_then(|rolling| rolling.partition).unwrap_or(0);
+    // What is updated is no longer counted apart once all of it is.
+    let all = status.update_revision.is_none() || status.current_revision == status.update_revision;
+    let updated = if all { status.replicas } else { status.updated_replicas.unwrap_or(0) };
+    let rolling = !known || updated < desired - partition || status.replicas != desired;
+    let available = status.available_replicas.or(status.ready_replicas).unwrap_or(0);
+    WorkloadSeen {
+        exists: true,
+        stamp: stamp(spec.template.metadata.as_ref()),
+        desired: number(desired),
+        ready: match known {
+            true if partition > 0 => number(available),
+            true => number(updated.min(available)),
+            false => 0,
+        },
+        rolling,
         held: false,
     }
 }

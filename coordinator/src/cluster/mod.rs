@@ -1,7 +1,7 @@
 //! The cluster: what was observed of it, and the steps on it. All here is pure; [`crate::kube`] has the effects.
 //!
 //! - [`facts`]: what API servers told.
-//! - [`look`]: what the facts tell of one step.
+//! - [`look`]: what the facts tell of one step; [`mesh`]: of an installation of Istio.
 //! - [`plan`]: from what is wanted, what there is and what we did before, to a list of steps.
 //! - [`outcome`]: how a run went, and what is in effect.
 //! - [`drain`]: what becomes of a node's pods.
@@ -11,6 +11,7 @@ pub mod digest;
 pub mod drain;
 pub mod facts;
 pub mod look;
+pub mod mesh;
 pub mod outcome;
 pub mod plan;
 pub mod sight;
@@ -31,6 +32,12 @@ pub const NAMES: &[(&str, &str)] = &[
     ),
     ("cluster-step-refused", "A step on the cluster cannot be done until somebody decides."),
     ("cluster-unreachable", "There is a cluster, but its API server cannot be reached or refuses."),
+    ("mesh-dns", "DNS does not answer, or nobody could ask; Istio is not installed on such a cluster."),
+    ("mesh-host", "A host lacks a kernel module or a sysctl that the data path of Istio's pods needs."),
+    (
+        "mesh-revision-in-use",
+        "A revision of Istio that the rack no longer wants still has namespaces or proxies; it stays until they moved.",
+    ),
     ("holds-others", "What we made holds what others made, so that undo leaves it alone."),
     (
         "kubelet-skew",

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::digest;
 use super::facts::ClusterFacts;
 use super::look::{live, look};
+use super::mesh;
 use crate::proof::gateway::Through;
 
 /// How a run went on the cluster.
@@ -204,7 +205,10 @@ fn drifted(facts: &ClusterFacts, entry: &ClusterEntry) -> Option<String> {
             Some(live) => (digest::object(live), "other fields"),
             None => return Some("not there".into()),
         },
-        (ClusterSeen::Object(_), _) => return None,
+        (ClusterSeen::Mesh(_), ClusterStep::Mesh(step)) => return mesh::drifted(&facts.mesh, entry, step),
+        (ClusterSeen::Object(_) | ClusterSeen::Mesh(_), _) => return None,
+        (ClusterSeen::Labels(seen), _) if seen.uid.is_none() => return Some("not there".into()),
+        (ClusterSeen::Labels(seen), _) => (digest::labels(&seen.labels), "other labels"),
     };
     match (&entry.after, &entry.meant) {
         // Also what a run did that was cut off before it could say so.

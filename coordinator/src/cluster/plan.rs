@@ -1,7 +1,8 @@
 //! From what is wanted of a cluster, what it has, and what we did there before, to a list of steps. Pure.
 
+use rackwright_proto::cluster::mesh::MeshWant;
 use rackwright_proto::cluster::{
-    ClusterEntry, ClusterPlan, ClusterSeen, ClusterStep, Family, PlannedClusterStep,
+    ClusterEntry, ClusterPlan, ClusterSeen, ClusterStep, Family, ObjectStep, PlannedClusterStep,
 };
 use rackwright_proto::finding::Finding;
 use rackwright_proto::plan::Purpose;
@@ -11,6 +12,7 @@ use serde_json::Value;
 use super::digest;
 use super::facts::ClusterFacts;
 use super::look::{live, look};
+use super::mesh;
 use crate::findings::Check;
 use crate::plan::Difference;
 
@@ -21,6 +23,13 @@ pub struct WantedStep {
     pub step: ClusterStep,
     /// Why: `kubernetes.proxy`.
     pub why: String,
+}
+
+impl Planned {
+    fn add(&mut self, more: Self) {
+        self.steps.extend(more.steps);
+        self.findings.extend(more.findings);
+    }
 }
 
 /// A plan, and what was found while making it.
@@ -37,11 +46,47 @@ pub struct Planned {
 /// while one takes over from another, or where a run ends before it does.
 pub fn plan(facts: &ClusterFacts, wanted: &[WantedStep]) -> Planned {
     let keys: Vec<String> = wanted.iter().map(|w| w.step.key()).collect();
-    let mut planned = undo(facts, |key| !keys.iter().any(|k| k == key), "no longer wanted by the rack");
-    let wants = only(facts, wanted);
-    planned.steps.extend(wants.steps);
-    planned.findings.extend(wants.findings);
+    let unwanted = |key: &str| !keys.iter().any(|k| k == key);
+    let replaced = wanted.iter().any(|w| matches!(w.step, ClusterStep::Mesh(_)));
+    let last = |key: &str| replaced && unwanted(key) && is_revision(facts, key);
+    let mut planned = undo(facts, |key| unwanted(key) && !last(key), "no longer wanted by the rack");
+    planned.add(only(facts, wanted));
+    planned.add(superseded(facts, last));
     planned
+}
+
+/// Whether a key is of a control plane of Istio.
+fn is_revision(facts: &ClusterFacts, key: &str) -> bool {
+    let undo = facts.ledger.entries.get(key).and_then(|entry| entry.undo.as_ref());
+    matches!(undo, Some(ClusterStep::Mesh(_)))
+}
+
+/// Revisions of Istio beside the one that the rack names now: each goes once nobody uses it any more, and after all
+/// else, since the new one has to be there first.
+fn superseded(facts: &ClusterFacts, concerns: impl Fn(&str) -> bool) -> Planned {
+    let mut found = Vec::new();
+    let mut free = Vec::new();
+    for key in facts.ledger.entries.keys().filter(|key| concerns(key)) {
+        let revision = key.strip_prefix("mesh/").unwrap_or(key);
+        match mesh::users(&facts.mesh, revision).as_slice() {
+            [] => free.push(key.clone()),
+            users => found.push(in_use(key, revision, users)),
+        }
+    }
+    let mut planned = undo(facts, |key| free.iter().any(|k| k == key), "nobody uses this revision any more");
+    planned.findings.extend(found);
+    planned
+}
+
+fn in_use(key: &str, revision: &str, users: &[String]) -> Finding {
+    let what = "whether a revision that the rack no longer wants may go";
+    Check::new("mesh-revision-in-use", &[], key, what, "no namespace and no proxy of it").warning(
+        users.join(", "),
+        format!(
+            "let `kubernetes.istio.injection.namespaces` name those of revision {revision}, restart their workloads, \
+             then apply again: it is uninstalled when nobody uses it"
+        ),
+    )
 }
 
 /// What is to be done for `wanted`, whatever else we did once.
@@ -84,16 +129,32 @@ fn undo(facts: &ClusterFacts, concerns: impl Fn(&str) -> bool, why: &str) -> Pla
         concerned.filter_map(|(key, entry)| Some((key, entry, entry.undo.as_ref()?))).collect();
     entries.sort_by_key(|(_, entry, step)| backwards(entry, step));
     for (_, entry, step) in entries {
-        let seen = look(facts, step);
         if let Some(finding) = left_alone(facts, entry, step) {
             planned.findings.push(finding);
             continue;
         }
+        let (step, finding) = sparing(facts, step);
+        planned.findings.extend(finding);
+        let (step, seen) = (&step, look(facts, &step));
         let decision = step.decide(&seen);
         let (step, why) = (step.clone(), why.to_owned());
         planned.steps.push(PlannedClusterStep { step, purpose: Purpose::Undo, why, seen, decision });
     }
     planned
+}
+
+/// The same step without what it would take from others: Istio's kinds, where others made objects of them.
+fn sparing(facts: &ClusterFacts, step: &ClusterStep) -> (ClusterStep, Option<Finding>) {
+    let mut step = step.clone();
+    let theirs = facts.mesh.customs.join(", ");
+    match &mut step {
+        ClusterStep::Mesh(mesh) if mesh.want == (MeshWant::Gone { shared: true }) && !theirs.is_empty() => {
+            mesh.want = MeshWant::Gone { shared: false };
+            let finding = holds(&step, &theirs);
+            (step, Some(finding))
+        }
+        _ => (step, None),
+    }
 }
 
 /// What was made last goes first; but pods are restarted after their configuration is back.
@@ -113,18 +174,19 @@ fn left_alone(facts: &ClusterFacts, entry: &ClusterEntry, step: &ClusterStep) ->
     }
     if let ClusterStep::Object(object) = step
         && object.want.is_none()
-        && let Some(theirs) = theirs(facts, &object.kind)
+        && let Some(theirs) = theirs(facts, object)
     {
         return Some(holds(step, &theirs));
     }
     let ours = match (&seen, step) {
-        (ClusterSeen::Text(_), _) => entry.is_ours(&digest::seen(&seen)),
+        (ClusterSeen::Text(_) | ClusterSeen::Labels(_), _) => entry.is_ours(&digest::seen(&seen)),
         // Cut off while it was undone: its pods are still on their way.
         (ClusterSeen::Workload(now), ClusterStep::Workload(undo)) => {
             undo.stamp.is_of(now) || entry.is_ours(&digest::workload(now))
         }
         // Cut off while it was made: ours, if it bears our mark.
         (ClusterSeen::Object(seen), _) if entry.after.is_none() => seen.ours,
+        (ClusterSeen::Mesh(seen), _) => !mesh::is_changed(seen),
         (_, ClusterStep::Object(object)) => entry.is_ours(&digest::object(live(facts, object)?)),
         _ => return None,
     };
@@ -132,9 +194,13 @@ fn left_alone(facts: &ClusterFacts, entry: &ClusterEntry, step: &ClusterStep) ->
 }
 
 /// What a namespace or a kind of MetalLB's holds that we did not make: it would go with it.
-fn theirs(facts: &ClusterFacts, kind: &str) -> Option<String> {
-    if !matches!(kind, "Namespace" | "CustomResourceDefinition") {
+fn theirs(facts: &ClusterFacts, object: &ObjectStep) -> Option<String> {
+    if !matches!(object.kind.as_str(), "Namespace" | "CustomResourceDefinition") {
         return None;
+    }
+    if object.family == Family::Mesh {
+        let theirs = mesh::foreign(&facts.mesh, &object.name, &facts.ledger);
+        return (!theirs.is_empty()).then(|| theirs.join(", "));
     }
     let lists =
         [("IPAddressPool", &facts.balancer.pools), ("L2Advertisement", &facts.balancer.advertisements)];

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use rackwright_proto::step::Seen;
 use rackwright_proto::traces::ClusterTraces;
 
 use super::facts::ClusterFacts;
 use crate::balancer::Manifest;
 use crate::corefile::Corefile;
+use crate::mesh::Install;
 use crate::proof::proxy::{Doors, Told};
 use crate::proxy::config;
 
@@ -22,6 +24,23 @@ pub struct Sight {
     pub traces: BTreeMap<String, ClusterTraces>,
     /// MetalLB's manifest, where the rack wants MetalLB.
     pub manifest: Option<Manifest>,
+    /// Istio as the rack and the operator's file want it.
+    pub mesh: Option<MeshWanted>,
+}
+
+/// Istio as it is wanted.
+#[derive(Debug)]
+pub struct MeshWanted {
+    /// What is to be installed.
+    pub install: Install,
+    /// How long its workloads may take, in seconds.
+    pub seconds: u32,
+    /// Whether one that others made is taken over: the rack waives it.
+    pub take_over: bool,
+    /// The day of the look, which decides what is past its life.
+    pub today: jiff::civil::Date,
+    /// What hosts have of what the data path needs, by host and step key (see [`needs`](super::wanted::mesh::needs)).
+    pub hosts: BTreeMap<String, BTreeMap<String, Seen>>,
 }
 
 impl ClusterFacts {

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use proptest::prelude::*;
 use rackwright_proto::cluster::workload::{STAMP, Stamp};
 use rackwright_proto::cluster::{
-    ClusterStep, Family, ObjectStep, PlannedClusterStep, TextStep, WorkloadKind, WorkloadStep,
+    ClusterStep, Family, LabelPlace, LabelsStep, ObjectStep, PlannedClusterStep, TextStep, WorkloadKind,
+    WorkloadStep,
 };
 use rackwright_proto::name::RunId;
 use rackwright_proto::plan::Purpose;
@@ -39,8 +40,28 @@ fn cluster(theirs: &[String]) -> ClusterFacts {
     facts.dns.config = Some(config("coredns", "Corefile", ".:53 {\n    forward . /etc/resolv.conf\n}\n"));
     facts.proxy.daemon_set = Some(daemon_set(None));
     facts.dns.deployment = Some(deployment(None));
+    facts.injection.namespaces = ["shop", "bank"].map(namespace).into();
+    facts.injection.deployments = vec![web()];
     facts.balancer.pools = Some(theirs.iter().map(|name| pool(name, "203.0.113.0/28")).collect());
     facts
+}
+
+/// A namespace that somebody labelled before us.
+fn namespace(name: &str) -> Namespace {
+    let labels = json!({"team": "a", "istio-injection": "disabled", "istio.io/rev": "old"});
+    serde_json::from_value(json!({"metadata": {"name": name, "uid": format!("u-{name}"), "labels": labels}}))
+        .unwrap()
+}
+
+fn web() -> Deployment {
+    let mut deployment = deployment(None);
+    let metadata = &mut deployment.metadata;
+    metadata.name = Some("web".into());
+    metadata.namespace = Some("shop".into());
+    metadata.uid = Some("u-web".into());
+    let template = &mut deployment.spec.as_mut().unwrap().template;
+    template.metadata.get_or_insert_default().labels = Some(BTreeMap::from([("app".into(), "web".into())]));
+    deployment
 }
 
 fn daemon_set(stamp: Option<&str>) -> DaemonSet {
@@ -102,8 +123,11 @@ fn text(family: Family, name: &str, entry: &str, want: &str) -> Vec<ClusterStep>
     vec![ClusterStep::Text(text), ClusterStep::Workload(workload)]
 }
 
+/// A mode, an upstream, pools, and what of Istio's injection.
+type SomeRack = (Option<String>, Option<String>, Vec<String>, Option<(Option<String>, bool, bool)>);
+
 /// What some rack may want.
-fn wanted((mode, upstream, pools): &(Option<String>, Option<String>, Vec<String>)) -> Vec<WantedStep> {
+fn wanted((mode, upstream, pools, injection): &SomeRack) -> Vec<WantedStep> {
     let mut steps = Vec::new();
     if let Some(mode) = mode {
         steps.extend(text(Family::Proxy, "kube-proxy", "config.conf", &format!("mode: {mode}\n")));
@@ -116,7 +140,52 @@ fn wanted((mode, upstream, pools): &(Option<String>, Option<String>, Vec<String>
         steps.push(object("Namespace", "metallb-system", json!({"kind": "Namespace"})));
     }
     steps.extend(pools.iter().map(|name| object("IPAddressPool", name, pool(name, "192.0.2.0/28"))));
+    if let Some((revision, excludes, restarts)) = injection {
+        steps.extend(injected(revision.as_deref(), *excludes, *restarts));
+    }
     steps.into_iter().map(|step| WantedStep { step, why: "a rack".into() }).collect()
+}
+
+fn injected(revision: Option<&str>, excludes: bool, restarts: bool) -> Vec<ClusterStep> {
+    let own = |value: Option<&str>| value.map(str::to_owned);
+    let legacy = revision.is_none().then_some("enabled");
+    let want = [("istio-injection".to_owned(), own(legacy)), ("istio.io/rev".to_owned(), own(revision))];
+    let mut namespace = labels("Namespace", None, "shop", LabelPlace::Object);
+    namespace.want = want.into();
+    let mut steps = vec![ClusterStep::Labels(namespace)];
+    if excludes {
+        let mut web = labels("Deployment", Some("shop"), "web", LabelPlace::PodTemplate);
+        web.want = BTreeMap::from([("sidecar.istio.io/inject".into(), Some("false".into()))]);
+        steps.push(ClusterStep::Labels(web));
+    }
+    if restarts {
+        let (namespace, name) = ("shop".to_owned(), "web".to_owned());
+        let stamp = Stamp::Is(digest::stamp(revision.unwrap_or("default")));
+        let kind = WorkloadKind::Deployment;
+        steps.push(ClusterStep::Workload(WorkloadStep {
+            family: Family::Mesh,
+            kind,
+            namespace,
+            name,
+            stamp,
+        }));
+    }
+    steps
+}
+
+fn labels(kind: &str, namespace: Option<&str>, name: &str, place: LabelPlace) -> LabelsStep {
+    let (namespace, name) = (namespace.map(str::to_owned), name.to_owned());
+    let (api_version, kind) = ("v1".into(), kind.to_owned());
+    LabelsStep {
+        family: Family::Mesh,
+        api_version,
+        kind,
+        namespace,
+        name,
+        place,
+        want: BTreeMap::new(),
+        only: None,
+    }
 }
 
 /// Carries out a plan as a cluster would, with receipts as a run keeps them.
@@ -161,6 +230,7 @@ fn act(facts: &mut ClusterFacts, step: &ClusterStep) {
                 Stamp::Any | Stamp::Absent => None,
             };
             match step.family {
+                Family::Mesh => restart(facts, step),
                 Family::Dns => facts.dns.deployment = Some(deployment(stamp)),
                 _ => facts.proxy.daemon_set = Some(daemon_set(stamp)),
             }
@@ -170,10 +240,42 @@ fn act(facts: &mut ClusterFacts, step: &ClusterStep) {
             pools.retain(|pool| pool["metadata"]["name"] != step.name.as_str());
             pools.extend(step.want.clone());
         }
+        ClusterStep::Labels(step) => relabel(facts, step),
         ClusterStep::Object(object) => match &object.want {
             Some(want) => _ = facts.balancer.live.insert(step.key(), want.clone()),
             None => _ = facts.balancer.live.remove(&step.key()),
         },
+        ClusterStep::Mesh(_) => unreachable!("see the tests of Istio"),
+    }
+}
+
+fn relabel(facts: &mut ClusterFacts, step: &LabelsStep) {
+    let metadata = match step.place {
+        LabelPlace::Object => {
+            let namespaces = &mut facts.injection.namespaces;
+            let is = |n: &&mut Namespace| n.metadata.name.as_deref() == Some(&step.name);
+            &mut namespaces.iter_mut().find(is).unwrap().metadata
+        }
+        LabelPlace::PodTemplate => {
+            let spec = facts.injection.deployments[0].spec.as_mut().unwrap();
+            spec.template.metadata.get_or_insert_default()
+        }
+    };
+    let labels = metadata.labels.get_or_insert_default();
+    for (key, value) in &step.want {
+        match value {
+            Some(value) => _ = labels.insert(key.clone(), value.clone()),
+            None => _ = labels.remove(key),
+        }
+    }
+}
+
+fn restart(facts: &mut ClusterFacts, step: &WorkloadStep) {
+    let spec = facts.injection.deployments[0].spec.as_mut().unwrap();
+    let annotations = spec.template.metadata.get_or_insert_default().annotations.get_or_insert_default();
+    match &step.stamp {
+        Stamp::Is(stamp) => _ = annotations.insert(STAMP.into(), stamp.clone()),
+        Stamp::Any | Stamp::Absent => _ = annotations.remove(STAMP),
     }
 }
 
@@ -184,14 +286,17 @@ fn state(facts: &ClusterFacts) -> Value {
     json!({
         "proxy": facts.proxy.config, "dns": facts.dns.config, "set": facts.proxy.daemon_set,
         "deployment": facts.dns.deployment, "pools": pools, "live": facts.balancer.live,
+        "namespaces": facts.injection.namespaces, "web": facts.injection.deployments,
     })
 }
 
-fn racks() -> impl Strategy<Value = (Option<String>, Option<String>, Vec<String>)> {
+fn racks() -> impl Strategy<Value = SomeRack> {
     let mode = proptest::option::of("iptables|nftables");
     let upstream = proptest::option::of("192\\.0\\.2\\.[1-3]");
     let pools = proptest::sample::subsequence(vec!["a".to_owned(), "b".into(), "c".into()], 0..3);
-    (mode, upstream, pools)
+    let revision = proptest::option::of("canary|new");
+    let injection = proptest::option::of((revision, any::<bool>(), any::<bool>()));
+    (mode, upstream, pools, injection)
 }
 
 proptest! {
@@ -220,8 +325,8 @@ proptest! {
     }
 }
 
-fn some_rack() -> (Option<String>, Option<String>, Vec<String>) {
-    (Some("nftables".into()), Some("192.0.2.1".into()), vec!["a".into()])
+fn some_rack() -> SomeRack {
+    (Some("nftables".into()), Some("192.0.2.1".into()), vec!["a".into()], None)
 }
 
 #[test]
@@ -288,4 +393,42 @@ fn a_saved_plan_is_stale_when_its_text_was_edited_or_its_cluster_is_another() {
     assert_eq!(about(&facts), ["edit config.conf of ConfigMap kube-system/kube-proxy"]);
     facts.uid = "another".into();
     assert_eq!(about(&facts), ["the cluster itself (uid of kube-system)"]);
+}
+
+#[test]
+fn a_namespace_made_anew_is_left_as_its_maker_wants_it() {
+    let mut facts = cluster(&[]);
+    let rack = (None, None, vec![], Some((None, false, false)));
+    let steps = plan(&facts, &wanted(&rack)).steps;
+    carry_out(&mut facts, &steps);
+    facts.injection.namespaces[0].metadata.uid = Some("another".into());
+    let undone = revert(&facts);
+    assert!(
+        undone.findings.is_empty() && undone.steps.iter().all(|s| s.decision == Decision::Keep),
+        "{undone:?}"
+    );
+    // What is labelled again is undone as it was found this time.
+    let labels = facts.injection.namespaces[0].metadata.labels.as_mut().unwrap();
+    labels.clear();
+    let steps = plan(&facts, &wanted(&rack)).steps;
+    carry_out(&mut facts, &steps);
+    let undone = revert(&facts);
+    carry_out(&mut facts, &undone.steps);
+    assert_eq!(facts.injection.namespaces[0].metadata.labels, Some(BTreeMap::new()));
+}
+
+#[test]
+fn labels_that_somebody_changed_since_are_left_alone() {
+    let mut facts = cluster(&[]);
+    let rack = (None, None, vec![], Some((Some("canary".into()), false, true)));
+    let steps = plan(&facts, &wanted(&rack)).steps;
+    carry_out(&mut facts, &steps);
+    let labels = facts.injection.namespaces[0].metadata.labels.as_mut().unwrap();
+    labels.insert("istio.io/rev".into(), "theirs".into());
+    let status = super::outcome::ClusterStatus::of(&facts);
+    let drift: Vec<_> = status.drift.iter().map(|d| (d.key.as_str(), d.now.as_str())).collect();
+    assert_eq!(drift, [("mesh/labels/Namespace/-/shop", "other labels")]);
+    let undone = revert(&facts);
+    let keys: Vec<String> = undone.steps.iter().map(|s| s.step.key()).collect();
+    assert_eq!((undone.findings.len(), keys), (1, vec!["mesh/rollout/Deployment/shop/web".to_owned()]));
 }

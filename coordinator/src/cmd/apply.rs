@@ -12,6 +12,7 @@ use rackwright_proto::plan::{NodePlan, Plan};
 
 use super::check::close;
 use super::cluster::{self, Found};
+use super::mesh::OnControlPlanes;
 use super::prove;
 use super::push::{self, Following, Share};
 use super::{Context, blocked, plan, split, witness};
@@ -172,7 +173,10 @@ impl Done {
             Found::Here(here) => match plan.filter(|p| !p.steps.is_empty()) {
                 None => cluster::idle(ClusterResult::Unchanged),
                 Some(_) if !self.outcomes.iter().all(NodeOutcome::is_good) => cluster::idle(hosts_first()),
-                Some(plan) => cluster::carry_out(context, here, run, plan, None).await,
+                Some(plan) => {
+                    let tools = OnControlPlanes::new(context, here, &mut self.heard);
+                    cluster::carry_out(context, here, run, plan, None, Some(&tools)).await
+                }
             },
         };
         self.cluster = Some(outcome);

@@ -7,7 +7,7 @@ use rackwright_proto::facts::Depth;
 use rackwright_proto::finding::{Finding, Severity};
 
 use super::cluster::{self, Found};
-use super::{Context, blocked, prove, split};
+use super::{Context, blocked, mesh, prove, split};
 use crate::cli::CheckArgs;
 use crate::console::Console;
 use crate::exit::Exit;
@@ -60,7 +60,9 @@ async fn everything(context: &Context, cluster: &Found, heard: &mut [Surveyed]) 
         // Some of it stands against the rack, too, and was found already.
         let new: Vec<Finding> = live.into_iter().filter(|f| !found.contains(f)).collect();
         found.extend(new);
-        found.extend(prove::names(context, &cluster.sight.facts, heard).await);
+        let names = prove::names(context, &cluster.sight.facts, heard).await;
+        found.extend(mesh::gate_of(context, &names));
+        found.extend(names);
         found.extend(prove::services(context, &cluster.sight.facts, heard).await.findings);
     }
     judge::settle(rack, found, context.asked(heard))

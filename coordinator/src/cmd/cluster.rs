@@ -22,6 +22,7 @@ use crate::console::chain;
 use crate::fleet;
 use crate::judge;
 use crate::kube::gather::{Wishes, gather};
+use crate::kube::mesh::Tools;
 use crate::kube::run::{Now, Run};
 use crate::kube::turns::Turns;
 use crate::kube::{Access, Api, Door, Options, act};
@@ -176,7 +177,7 @@ async fn want_files(
 
 /// A way to the API: the operator's own kubeconfig, or a tunnel through each control plane with the kubeconfig of the
 /// first that has one.
-async fn open(
+pub(super) async fn open(
     context: &Context,
     kubernetes: &Kubernetes,
     heard: &mut [Surveyed],
@@ -234,16 +235,30 @@ async fn sighted(
 ) -> Result<Sight, Fault> {
     let mut wishes = Wishes { services: to_prove(kubernetes), ..Wishes::default() };
     let mut manifest = None;
+    let mut mesh = None;
+    wishes.mesh.removing = about == About::Receipts || kubernetes.istio.is_none();
+    if about == About::Rack
+        && let Some(istio) = &kubernetes.istio
+    {
+        let mut wanted = super::mesh::wanted(context, istio)?;
+        wanted.hosts = super::mesh::ask_hosts(context.parallel, heard).await;
+        wishes.steps = wanted::mesh::before_a_look(&wanted);
+        wishes.mesh.wanted = Some(wanted::mesh::revision(&wanted));
+        mesh = Some(wanted);
+    }
     if about == About::Rack
         && let Some(metallb) = &kubernetes.metallb
     {
         let loaded = fetched(context, metallb).await?;
-        wishes.steps = loaded.steps().collect();
+        wishes.steps.extend(loaded.steps());
         wishes.balancer = metallb.namespace.to_string();
         manifest = Some(loaded);
     }
+    if about == About::Rack {
+        wishes.injection = kubernetes.istio.as_ref().map(|istio| istio.injection.clone());
+    }
     let facts = gather(api, &wishes).await.map_err(|e| act::fault(&e))?;
-    let mut sight = Sight { facts, manifest, ..Sight::default() };
+    let mut sight = Sight { facts, manifest, mesh, ..Sight::default() };
     if about == About::Rack {
         ask_again(context, &mut sight, heard).await;
     }
@@ -258,7 +273,7 @@ fn to_prove(kubernetes: &Kubernetes) -> Vec<(String, String)> {
 pub fn wishes(context: &Context) -> Option<Wishes> {
     let kubernetes = context.loaded.rack.kubernetes()?;
     let balancer = kubernetes.metallb.as_ref().map(|m| m.namespace.to_string()).unwrap_or_default();
-    Some(Wishes { balancer, services: to_prove(kubernetes), steps: Vec::new() })
+    Some(Wishes { balancer, services: to_prove(kubernetes), ..Wishes::default() })
 }
 
 /// Asks the nodes once more what they live of the cluster's settings.
@@ -310,6 +325,7 @@ pub async fn carry_out(
     run: &RunId,
     plan: &ClusterPlan,
     turns: Option<&dyn Turns>,
+    tools: Option<&dyn Tools>,
 ) -> ClusterOutcome {
     let rack = &context.loaded.rack;
     let progress = context.console.progress(1);
@@ -331,6 +347,7 @@ pub async fn carry_out(
         tell: &tell,
         stop: &|| stopped.load(Ordering::Relaxed),
         turns,
+        tools,
     };
     let outcome = {
         let mut work = std::pin::pin!(run.carry_out(plan));

@@ -13,6 +13,7 @@ use rackwright_proto::wire;
 
 use super::check::{close, probed, problems};
 use super::cluster::{self, Found};
+use super::mesh;
 use super::{Context, blocked, split};
 use crate::cli::PlanArgs;
 use crate::cluster::{plan as cluster_plan, wanted};
@@ -90,6 +91,7 @@ pub async fn whole(context: &Context, heard: &mut [Surveyed], cluster: &Found, a
     if always || changes(&plan) {
         found.extend(probed(rack, heard, context.parallel, cluster.served()).await);
     }
+    found.extend(mesh::gate(context, cluster, heard, &plan).await);
     let asked = if always { context.asked(heard) } else { Asked::Some };
     plan.findings = problems(&judge::settle(rack, found, asked));
     plan

@@ -34,8 +34,8 @@ use crate::{fleet, here, scene};
 const AGAIN: Duration = Duration::from_secs(3);
 /// How long what was just changed may take to settle: MetalLB's speakers hear of endpoints, then announce; kube-proxy
 /// starts, then writes its rules.
-const SETTLE: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_secs(2);
+pub(super) const SETTLE: Duration = Duration::from_secs(30);
+pub(super) const PAUSE: Duration = Duration::from_secs(2);
 
 /// Everything: kube-proxy and DNS on every node, and what the rack names. Where something was just `changed`, the
 /// cluster is asked anew, and what settles by itself within half a minute is waited for.

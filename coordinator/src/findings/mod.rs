@@ -76,7 +76,9 @@ pub fn names() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
         crate::proxy::NAMES,
         crate::dns::NAMES,
         crate::balancer::NAMES,
+        crate::injection::NAMES,
         crate::proof::NAMES,
+        crate::mesh::NAMES,
     ];
     rooms.into_iter().flatten()
 }

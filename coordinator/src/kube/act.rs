@@ -1,19 +1,24 @@
 //! One step on the cluster: look at what is there, and change it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::ConfigMap;
 use rackwright_proto::cluster::receipt::Done;
+use rackwright_proto::cluster::workload::Stamp;
 use rackwright_proto::cluster::{
-    ClusterSeen, ClusterStep, ObjectSeen, ObjectStep, TextSeen, TextStep, WorkloadKind, WorkloadSeen,
+    ClusterLedger, ClusterSeen, ClusterStep, LabelPlace, LabelsSeen, LabelsStep, ObjectSeen, ObjectStep,
+    TextSeen, TextStep, WorkloadKind, WorkloadSeen, WorkloadStep,
 };
 use rackwright_proto::fault::{Fault, FaultKind};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::mesh::{self, Tools};
 use super::turns::Turns;
 use super::{Api, Apply, Hold, KubeError, KubeFault, Resource, Selector, Watched, rollout, run, status};
 use crate::cluster::{digest, look};
+use crate::injection::facts;
 
 /// How often a ConfigMap that changed under us, but not in our entry, is replaced anew.
 const ATTEMPTS: u32 = 5;
@@ -32,6 +37,8 @@ pub struct Manner<'a> {
     pub lock: &'a Hold,
     /// Whether the operator wants to stop, as soon as that is safe.
     pub stop: &'a (dyn Fn() -> bool + Sync),
+    /// The way to tools on a control plane; nothing where no step needs one.
+    pub tools: Option<&'a dyn Tools>,
     /// What happens around the replacement of each node's pod; nothing when left out.
     pub turns: Option<&'a dyn Turns>,
 }
@@ -53,11 +60,15 @@ pub fn fault(error: &KubeError) -> Fault {
     Fault::new(kind, &error.doing, error.fault.to_string())
 }
 
-/// What the cluster has where a step would put something.
+/// What the cluster has where a step would put something; `ledger` is what we did there before.
 ///
 /// # Errors
 /// The cluster cannot be reached, or refuses.
-pub async fn observe(api: &Api, step: &ClusterStep) -> Result<ClusterSeen, KubeError> {
+pub async fn observe(
+    api: &Api,
+    step: &ClusterStep,
+    ledger: &ClusterLedger,
+) -> Result<ClusterSeen, KubeError> {
     Ok(match step {
         ClusterStep::Text(step) => {
             let config: Option<ConfigMap> = api.get(Some(&step.namespace), &step.name).await?;
@@ -72,12 +83,23 @@ pub async fn observe(api: &Api, step: &ClusterStep) -> Result<ClusterSeen, KubeE
                 WorkloadKind::Deployment => {
                     look::deployment(api.get::<Deployment>(namespace, name).await?.as_ref())
                 }
+                WorkloadKind::StatefulSet => {
+                    look::stateful_set(api.get::<StatefulSet>(namespace, name).await?.as_ref())
+                }
             })
         }
-        ClusterStep::Object(step) => {
-            ClusterSeen::Object(ObjectSeen::of(step.want.as_ref(), get(api, step).await?.as_ref()))
-        }
+        ClusterStep::Object(step) => ClusterSeen::Object(seen_object(api, step).await?),
+        ClusterStep::Labels(step) => ClusterSeen::Labels(labels(api, step).await?),
+        ClusterStep::Mesh(step) => ClusterSeen::Mesh(Box::new(mesh::observe(api, step, ledger).await?)),
     })
+}
+
+/// What there is of an object.
+///
+/// # Errors
+/// The cluster cannot be reached, or refuses.
+pub(super) async fn seen_object(api: &Api, step: &ObjectStep) -> Result<ObjectSeen, KubeError> {
+    Ok(ObjectSeen::of(step.want.as_ref(), get(api, step).await?.as_ref()))
 }
 
 /// The live object of a step; `None` also where its kind is not known yet.
@@ -100,9 +122,13 @@ pub async fn get(api: &Api, step: &ObjectStep) -> Result<Option<Value>, KubeErro
 ///
 /// # Errors
 /// The cluster cannot be reached, or refuses.
-pub async fn observe_done(api: &Api, step: &ClusterStep) -> Result<(ClusterSeen, Option<Done>), KubeError> {
+pub async fn observe_done(
+    api: &Api,
+    step: &ClusterStep,
+    ledger: &ClusterLedger,
+) -> Result<(ClusterSeen, Option<Done>), KubeError> {
     let ClusterStep::Object(object) = step else {
-        return Ok((observe(api, step).await?, digest::intended(step)));
+        return Ok((observe(api, step, ledger).await?, digest::intended(step)));
     };
     let live = get(api, object).await?;
     let seen = ObjectSeen::of(object.want.as_ref(), live.as_ref());
@@ -128,6 +154,8 @@ pub async fn act(
             Some(want) => apply(api, want, manner).await,
             None => delete(api, step, seen, manner).await,
         },
+        (ClusterStep::Labels(step), ClusterSeen::Labels(_)) => label(api, step, manner).await,
+        (ClusterStep::Mesh(step), ClusterSeen::Mesh(seen)) => mesh::act(api, step, seen, manner).await,
         _ => Err(Fault::new(FaultKind::Internal, step.title(), "seen as another shape of step")),
     }
 }
@@ -181,7 +209,7 @@ fn by_whom(config: &Value) -> String {
 
 /// Applies an object. What the object's own workload must first make possible (a webhook, a kind that was just
 /// defined) is waited for; a refusal is not.
-async fn apply(api: &Api, want: &Value, manner: &Manner<'_>) -> Result<(), Fault> {
+pub(super) async fn apply(api: &Api, want: &Value, manner: &Manner<'_>) -> Result<(), Fault> {
     let how = Apply { force: manner.force, ..Apply::default() };
     let begun = tokio::time::Instant::now();
     let mut told = String::new();
@@ -235,8 +263,46 @@ fn never(error: &KubeError, patience: Duration) -> Fault {
     fault
 }
 
+/// The labels that a step speaks of, as they are.
+async fn labels(api: &Api, step: &LabelsStep) -> Result<LabelsSeen, KubeError> {
+    let resource = api.resource(&step.api_version, &step.kind).await?;
+    let live = api.get_object(&resource, step.namespace.as_deref(), &step.name).await?;
+    let Some(live) = live else { return Ok(LabelsSeen::of(step, None, &BTreeMap::new())) };
+    let labels = live.pointer(match step.place {
+        LabelPlace::Object => "/metadata/labels",
+        LabelPlace::PodTemplate => "/spec/template/metadata/labels",
+    });
+    let labels = labels.and_then(|labels| serde_json::from_value(labels.clone()).ok()).unwrap_or_default();
+    Ok(LabelsSeen::of(step, live.pointer("/metadata/uid").and_then(Value::as_str), &labels))
+}
+
+/// Sets or removes these labels and no others, whoever set them; where pods are made anew by it, they are awaited.
+async fn label(api: &Api, step: &LabelsStep, manner: &Manner<'_>) -> Result<(), Fault> {
+    let metadata = json!({"labels": step.want});
+    let patch = match step.place {
+        LabelPlace::Object => json!({"metadata": metadata}),
+        LabelPlace::PodTemplate => json!({"spec": {"template": {"metadata": metadata}}}),
+    };
+    let resource = api.resource(&step.api_version, &step.kind).await.map_err(|e| fault(&e))?;
+    let namespace = step.namespace.as_deref();
+    api.patch_merge(&resource, namespace, &step.name, &patch, false).await.map_err(|e| fault(&e))?;
+    let (LabelPlace::PodTemplate, Some(namespace), Some(kind)) =
+        (step.place, &step.namespace, facts::kind(&step.kind))
+    else {
+        return Ok(());
+    };
+    let (namespace, name) = (namespace.clone(), step.name.clone());
+    let rolled = WorkloadStep { family: step.family, kind, namespace, name, stamp: Stamp::Any };
+    rollout::roll(api, &rolled, &WorkloadSeen::default(), manner).await
+}
+
 /// Deletes an object and waits until it is gone.
-async fn delete(api: &Api, step: &ObjectStep, seen: &ObjectSeen, manner: &Manner<'_>) -> Result<(), Fault> {
+pub(super) async fn delete(
+    api: &Api,
+    step: &ObjectStep,
+    seen: &ObjectSeen,
+    manner: &Manner<'_>,
+) -> Result<(), Fault> {
     let failed = |error: KubeError| fault(&error);
     let (Some(uid), Ok(resource)) = (&seen.uid, api.resource(&step.api_version, &step.kind).await) else {
         return Ok(());
@@ -268,5 +334,6 @@ pub(super) fn workload_of(kind: WorkloadKind, object: &Value) -> WorkloadSeen {
     match kind {
         WorkloadKind::DaemonSet => look::daemon_set(serde_json::from_value(object.clone()).ok().as_ref()),
         WorkloadKind::Deployment => look::deployment(serde_json::from_value(object.clone()).ok().as_ref()),
+        WorkloadKind::StatefulSet => look::stateful_set(serde_json::from_value(object.clone()).ok().as_ref()),
     }
 }

@@ -65,6 +65,8 @@ pub struct Logs<'a> {
     pub previous: bool,
     /// The last lines only.
     pub tail_lines: Option<u32>,
+    /// The last seconds only.
+    pub since_seconds: Option<u32>,
     /// At most so many bytes; never more than 1 MiB.
     pub limit_bytes: Option<u64>,
 }
@@ -164,7 +166,9 @@ impl Api {
     }
 
     async fn pages(&self, resource: &Resource, selector: &Selector) -> Result<Listed<Value>, KubeError> {
-        let first = Ask::selection("list", resource, selector).query("limit", PAGE.min(selector.most + 1));
+        let mut first =
+            Ask::selection("list", resource, selector).query("limit", PAGE.min(selector.most + 1));
+        first.bare = selector.bare;
         let mut listed = Listed { items: Vec::new(), version: String::new() };
         let mut token = String::new();
         loop {
@@ -322,6 +326,9 @@ impl Api {
         if let Some(lines) = which.tail_lines {
             ask = ask.query("tailLines", lines);
         }
+        if let Some(seconds) = which.since_seconds {
+            ask = ask.query("sinceSeconds", seconds);
+        }
         let reply = accept(&ask, self.wire.send(&ask).await?)?;
         Ok(String::from_utf8_lossy(&reply.bytes()).into_owned())
     }
@@ -402,6 +409,10 @@ pub(super) fn typed<K: DeserializeOwned>(object: Value, doing: impl Fn() -> Stri
 /// The API server leaves kind and apiVersion out of the items of a list.
 pub(super) fn named(mut item: Value, resource: &Resource) -> Value {
     if let Some(item) = item.as_object_mut() {
+        if item.get("kind").is_some_and(|kind| kind == "PartialObjectMetadata") {
+            item.remove("apiVersion");
+            item.remove("kind");
+        }
         item.entry("apiVersion").or_insert_with(|| resource.api_version().into());
         item.entry("kind").or_insert_with(|| resource.kind.clone().into());
     }

@@ -11,6 +11,9 @@ use super::resource::{Resource, Selector};
 /// The largest answer that is taken: a page of 500 large objects stays below.
 pub(super) const MOST_BYTES: usize = 32 << 20;
 
+/// Lists of metadata alone (`PartialObjectMetadataList`), without a way back to whole objects: Secrets are asked so.
+const BARE: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+
 /// When a request that broke may be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repeat {
@@ -41,6 +44,8 @@ pub(super) struct Ask {
     /// Whether the answer is a stream without end.
     pub(super) stream: bool,
     pub(super) most: usize,
+    /// Whether the objects' metadata are enough.
+    pub(super) bare: bool,
     /// An answer's head must be there within this time, where it is not that of the kind of request.
     pub(super) within: Option<Duration>,
 }
@@ -67,6 +72,7 @@ impl Ask {
             content: None,
             stream: false,
             most: MOST_BYTES,
+            bare: false,
             within: None,
         }
     }
@@ -158,7 +164,7 @@ impl Ask {
         let mut request = Request::builder()
             .method(self.method.clone())
             .uri(self.uri())
-            .header(header::ACCEPT, "application/json, */*;q=0.5")
+            .header(header::ACCEPT, if self.bare { BARE } else { "application/json, */*;q=0.5" })
             .header(header::USER_AGENT, concat!("rackwright/", env!("CARGO_PKG_VERSION")));
         let content = self.content.as_ref();
         if let Some((kind, _)) = content {

@@ -9,8 +9,10 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use rackwright_proto::cluster::{ClusterLedger, ClusterStep};
 use serde_json::Value;
 
+use super::mesh::gather::{MeshWish, gather as mesh};
 use super::{Api, KubeError, KubeFault, Selector};
 use crate::cluster::facts::{BalancerFacts, ClusterFacts, DnsFacts, ProxyFacts};
+use crate::rack::model::kubernetes::Injection;
 
 /// Objects asked for at once: an API server has work of its own.
 const AT_ONCE: usize = 8;
@@ -24,6 +26,10 @@ pub struct Wishes {
     pub balancer: String,
     /// The Services that the rack names: namespace and name.
     pub services: Vec<(String, String)>,
+    /// Whose pods get a sidecar of Istio, where the rack says so.
+    pub injection: Option<Injection>,
+    /// What is to be known of Istio.
+    pub mesh: MeshWish,
     /// Steps whose objects are to be looked at: what the rack wants.
     pub steps: Vec<ClusterStep>,
 }
@@ -52,10 +58,12 @@ pub async fn gather(api: &Api, wishes: &Wishes) -> Result<ClusterFacts, KubeErro
         proxy: proxy(api, &pods, &daemon_sets).await?,
         dns: dns(api, &pods, &services).await?,
         balancer: balancer(api, namespace(wishes, &ledger), &objects).await?,
+        mesh: mesh(api, &wishes.mesh, &ledger).await?,
         endpoints: endpoints(api, &wishes.services).await?,
         events: events(api, &wishes.services).await?,
         cilium: api.get(Some(SYSTEM), "cilium-config").await?,
         services: services.into_iter().filter(|s| is_balanced(s) || is_named(s, &wishes.services)).collect(),
+        injection: super::injection::gather(api, wishes.injection.as_ref(), &ledger, &daemon_sets).await?,
         daemon_sets,
         ledger,
     })
@@ -163,7 +171,7 @@ async fn balancer(api: &Api, namespace: &str, steps: &[ClusterStep]) -> Result<B
 }
 
 /// All objects of a kind; `None` where the API knows no such kind.
-async fn kind(
+pub(super) async fn kind(
     api: &Api,
     version: &str,
     kind: &str,
@@ -181,7 +189,7 @@ async fn kind(
     }
 }
 
-fn is_unknown(error: &KubeError) -> bool {
+pub(super) fn is_unknown(error: &KubeError) -> bool {
     matches!(*error.fault, KubeFault::NotFound | KubeFault::NoSuchKind { .. })
 }
 

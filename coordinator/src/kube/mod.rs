@@ -9,9 +9,11 @@
 //! lease       one coordinator at a time               -> Hold
 //! store       our receipts, in the cluster itself     -> Store
 //! gather      all that planning and judging need      -> ClusterFacts
+//! injection   the same of namespaces whose pods get a sidecar
 //! act         one step: look, and change (rollout: restart and wait; turns: node by node)
 //! nodes       a node's turn: cordon, evict within budgets, await its boot, uncordon
 //! receipts    what we did, as values, over the store
+//! mesh        Istio by its own tools on a control plane
 //! run         a plan's steps under the lock, intentions before acts
 //! ```
 //! Decisions are pure ([`resource`], [`status`], [`trouble`]); every request has a deadline, every answer a bound, and
@@ -26,8 +28,10 @@ mod discovery;
 pub mod door;
 pub mod error;
 pub mod gather;
+pub mod injection;
 pub mod kubeconfig;
 pub mod lease;
+pub mod mesh;
 pub mod nodes;
 pub mod receipts;
 pub mod resource;

@@ -151,11 +151,13 @@ pub struct Selector {
     pub fields: Option<String>,
     /// More objects than this are an error, rather than memory without end.
     pub most: usize,
+    /// Whether only their metadata are wanted: what a Secret holds then stays where it is.
+    pub bare: bool,
 }
 
 impl Default for Selector {
     fn default() -> Self {
-        Self { namespace: None, labels: None, fields: None, most: 20_000 }
+        Self { namespace: None, labels: None, fields: None, most: 20_000, bare: false }
     }
 }
 
@@ -183,6 +185,11 @@ impl Selector {
     /// The one of this name.
     pub fn named(self, name: &str) -> Self {
         self.fields(format!("metadata.name={name}"))
+    }
+
+    /// Their metadata alone.
+    pub fn bare(self) -> Self {
+        Self { bare: true, ..self }
     }
 
     /// At most so many.

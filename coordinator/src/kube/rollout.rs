@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use rackwright_proto::cluster::workload::{STAMP, Stamp};
 use rackwright_proto::cluster::{WorkloadKind, WorkloadSeen, WorkloadStep};
@@ -59,7 +59,7 @@ pub async fn roll(
 }
 
 /// Waits until all pods are of the present template and ready.
-async fn await_all(api: &Api, step: &WorkloadStep, manner: &Manner<'_>) -> Result<(), Fault> {
+pub(super) async fn await_all(api: &Api, step: &WorkloadStep, manner: &Manner<'_>) -> Result<(), Fault> {
     let resource = resource(step.kind);
     let selector = Selector::namespace(&step.namespace).named(&step.name);
     let kind = step.kind;
@@ -114,10 +114,11 @@ async fn stays(
     Ok(matches!(watched, Watched::Late(_)))
 }
 
-fn resource(kind: WorkloadKind) -> Resource {
+pub(super) fn resource(kind: WorkloadKind) -> Resource {
     match kind {
         WorkloadKind::DaemonSet => Resource::of::<DaemonSet>(),
         WorkloadKind::Deployment => Resource::of::<Deployment>(),
+        WorkloadKind::StatefulSet => Resource::of::<StatefulSet>(),
     }
 }
 
@@ -245,6 +246,7 @@ async fn log(api: &Api, pod: &Pod) -> String {
         previous: waits,
         tail_lines: Some(LOG_LINES),
         limit_bytes: Some(16 * 1024),
+        ..Logs::default()
     };
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     match api.pod_log(namespace, name(pod), &which).await {

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use rackwright_proto::cluster::mesh::MeshWant;
+use rackwright_proto::cluster::receipt::Done;
 use rackwright_proto::cluster::{ClusterLedger, ClusterPlan, ClusterSeen, ClusterStep, PlannedClusterStep};
 use rackwright_proto::fault::{Fault, FaultKind};
 use rackwright_proto::name::RunId;
@@ -13,6 +15,7 @@ use rackwright_proto::step::Decision;
 use super::Api;
 use super::act::{self, Manner, fault};
 use super::lease::{Hold, Holder, LeaseError};
+use super::mesh::{self, Tools};
 use super::receipts::Receipts;
 use super::turns::Turns;
 use crate::cluster::digest;
@@ -45,6 +48,8 @@ pub struct Run<'a> {
     pub stop: &'a (dyn Fn() -> bool + Sync),
     /// What happens around the replacement of each node's pod, where that goes node by node.
     pub turns: Option<&'a dyn Turns>,
+    /// The way to tools on a control plane, where a step needs one.
+    pub tools: Option<&'a dyn Tools>,
 }
 
 impl Run<'_> {
@@ -109,7 +114,7 @@ impl Run<'_> {
         let mut seen = Vec::new();
         let before = receipts.ledger.clone();
         for planned in group {
-            let now = act::observe(self.api, &planned.step).await.map_err(|e| fault(&e))?;
+            let now = act::observe(self.api, &planned.step, &receipts.ledger).await.map_err(|e| fault(&e))?;
             let (step, wanted) = (&planned.step, planned.purpose == Purpose::Want);
             // What needs no undoing, such as waiting, needs no record.
             let acts = match acts(planned, &now) {
@@ -165,7 +170,7 @@ impl Run<'_> {
         untouched: impl Iterator<Item = (&'a PlannedClusterStep, &'a ClusterSeen)>,
     ) {
         for (planned, seen) in untouched {
-            let now = act::observe(self.api, &planned.step).await;
+            let now = act::observe(self.api, &planned.step, &receipts.ledger).await;
             if !now.is_ok_and(|now| now == *seen) {
                 continue;
             }
@@ -200,16 +205,35 @@ impl Run<'_> {
             lock: hold,
             stop: self.stop,
             turns: self.turns,
+            tools: self.tools,
         };
         act::act(self.api, step, seen, &manner).await?;
-        let (now, done) = act::observe_done(self.api, step).await.map_err(|e| fault(&e))?;
+        let record = self.recorded(receipts, planned).await?;
+        let (now, done) = act::observe_done(self.api, step, &receipts.ledger).await.map_err(|e| fault(&e))?;
         kept(step, &now)?;
+        let done = record.or(done);
         match (planned.purpose, done) {
             (Purpose::Undo, _) => receipts.ledger.undone(&key),
             (Purpose::Want, Some(done)) => receipts.ledger.done(&key, done),
             (Purpose::Want, None) => {}
         }
         Ok(StepResult::Changed)
+    }
+
+    /// Puts on record what an installation of Istio brought: what is observed then is compared with it.
+    async fn recorded(
+        &self,
+        receipts: &mut Receipts,
+        planned: &PlannedClusterStep,
+    ) -> Result<Option<Done>, Fault> {
+        let ClusterStep::Mesh(step) = &planned.step else { return Ok(None) };
+        if step.want != MeshWant::Installed {
+            return Ok(None);
+        }
+        let record = mesh::record(self.api, step, &receipts.ledger).await.map_err(|e| fault(&e))?;
+        let done = digest::mesh(&record);
+        receipts.ledger.installed(&planned.step.key(), record);
+        Ok(Some(done))
     }
 
     /// The last record, and the lock is given back. Where nothing is in effect any more, nothing of ours stays.

@@ -7,7 +7,7 @@ use futures_util::future::LocalBoxFuture;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::Pod;
 use rackwright_proto::cluster::workload::{HELD, Stamp};
-use rackwright_proto::cluster::{WorkloadKind, WorkloadStep};
+use rackwright_proto::cluster::{Family, WorkloadKind, WorkloadStep};
 use rackwright_proto::fault::{Fault, FaultKind};
 use serde_json::{Value, json};
 
@@ -55,11 +55,13 @@ pub enum Strategy {
 /// # Errors
 /// The API's refusal.
 pub async fn strategy(api: &Api, step: &WorkloadStep, manner: &Manner<'_>) -> Result<Strategy, Fault> {
-    if step.kind == WorkloadKind::Deployment {
+    if step.kind != WorkloadKind::DaemonSet {
         return Ok(Strategy::Own);
     }
     let set = get(api, step).await?;
-    Ok(decide(&set, step.stamp != Stamp::Any, manner.turns.is_some()))
+    // What is the operator's own is rolled out the operator's way.
+    let restarts = step.stamp != Stamp::Any && step.family != Family::Mesh;
+    Ok(decide(&set, restarts, manner.turns.is_some()))
 }
 
 fn decide(set: &Value, restarts: bool, turns: bool) -> Strategy {

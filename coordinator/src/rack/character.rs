@@ -3,17 +3,17 @@
 use super::diagnostic::Place;
 
 /// A character that does not do what it looks like.
-pub(super) struct Odd {
+pub(crate) struct Odd {
     /// Where.
-    pub(super) place: Place,
+    pub(crate) place: Place,
     /// What it is.
-    pub(super) message: String,
+    pub(crate) message: String,
     /// What to type instead.
-    pub(super) help: &'static str,
+    pub(crate) help: &'static str,
 }
 
 /// Characters without a width, or that change the direction of others.
-pub(super) fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
@@ -53,14 +53,14 @@ fn odd(c: char, at: usize) -> Option<Odd> {
 }
 
 /// Odd characters between two character offsets.
-pub(super) fn within(text: &[char], place: Place) -> Vec<Odd> {
+pub(crate) fn within(text: &[char], place: Place) -> Vec<Odd> {
     let end = place.end.min(text.len());
     (place.start..end).filter_map(|at| odd(text[at], at)).collect()
 }
 
 /// Odd characters and indentation by tabs in a text that is no YAML, outside of what looks like a comment.
 /// They often explain why it is none.
-pub(super) fn outside_comments(text: &[char]) -> Vec<Odd> {
+pub(crate) fn outside_comments(text: &[char]) -> Vec<Odd> {
     let mut found = Vec::new();
     let mut start = 0;
     for line in text.split(|c| *c == '\n') {

@@ -38,12 +38,12 @@ pub struct Place {
 }
 
 /// A text whose lines can be found by character offset.
-pub(super) struct Lines<'a> {
+pub(crate) struct Lines<'a> {
     lines: Vec<(usize, &'a str)>,
 }
 
 impl<'a> Lines<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a str) -> Self {
         let mut start = 0;
         let lines = text
             .split('\n')
@@ -57,7 +57,7 @@ impl<'a> Lines<'a> {
     }
 
     /// Line and columns of a place, cut to its first line; always inside the text.
-    pub(super) fn position(&self, place: Place) -> (usize, usize, usize) {
+    pub(crate) fn position(&self, place: Place) -> (usize, usize, usize) {
         let index = self.lines.partition_point(|(start, _)| *start <= place.start).saturating_sub(1);
         let (start, line) = self.lines[index];
         let width = line.chars().count();

@@ -7,46 +7,48 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 
 use super::diagnostic::Place;
+use super::language::Language;
 
-/// The deepest nesting; a rack needs ten.
+/// The deepest nesting; a rack needs ten, a definition of a resource has its schema inside.
 const DEEPEST: usize = 40;
+const DEEPEST_OF_OBJECTS: usize = 120;
 /// The most nodes, with aliases expanded.
 const MOST: usize = 200_000;
 
 /// A part of the document.
 #[derive(Debug, Clone)]
-pub(super) struct Marked {
-    pub(super) place: Place,
-    pub(super) shape: Shape,
+pub(crate) struct Marked {
+    pub(crate) place: Place,
+    pub(crate) shape: Shape,
     /// How many nodes it consists of.
     size: usize,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     Scalar { text: String, plain: bool },
     Sequence(Vec<Marked>),
     Mapping(Vec<Entry>),
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) key_place: Place,
-    pub(super) value: Marked,
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) key_place: Place,
+    pub(crate) value: Marked,
 }
 
 /// Why a text is no tree.
 #[derive(Debug)]
-pub(super) struct Fault {
-    pub(super) place: Place,
-    pub(super) message: String,
-    pub(super) help: Option<String>,
+pub(crate) struct Fault {
+    pub(crate) place: Place,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
 }
 
 impl Marked {
     /// Nothing there: `key:` or `key: null`.
-    pub(super) fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         matches!(&self.shape, Shape::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 }
@@ -56,8 +58,34 @@ enum Open {
     Mapping { start: Place, anchor: usize, entries: Vec<Entry>, key: Option<(String, Place)> },
 }
 
-#[derive(Default)]
-struct Builder {
+/// What kind of text is read, and how strictly.
+#[derive(Clone, Copy)]
+enum Kind<'l> {
+    /// A file of ours: one document, whose every word is looked at.
+    Ours(&'l Language),
+    /// Any number of documents, of which programs other than this one make sense.
+    Objects,
+}
+
+impl Kind<'_> {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ours(language) => language.noun,
+            Self::Objects => "manifest",
+        }
+    }
+
+    fn deepest(self) -> usize {
+        match self {
+            Self::Ours(_) => DEEPEST,
+            Self::Objects => DEEPEST_OF_OBJECTS,
+        }
+    }
+}
+
+struct Builder<'l> {
+    kind: Kind<'l>,
+    documents: Vec<Marked>,
     stack: Vec<Open>,
     anchors: HashMap<usize, Marked>,
     nodes: usize,
@@ -65,15 +93,22 @@ struct Builder {
 }
 
 /// The tree of the one document in `text`, or what keeps it from being one.
-pub(super) fn parse(text: &str) -> Result<Marked, Fault> {
-    let mut builder = Builder::default();
+pub(crate) fn parse(text: &str, language: &Language) -> Result<Marked, Fault> {
+    let mut builder = Builder::new(Kind::Ours(language));
     builder.read(Parser::new_from_str(text))?;
     builder.root.ok_or_else(|| {
-        fault(Place::default(), "the rack is empty", "`rackwright init` writes one to begin with")
+        fault(Place::default(), format!("the {} is empty", language.noun), language.when_empty)
     })
 }
 
-fn fault(place: Place, message: impl Into<String>, help: &str) -> Fault {
+/// The trees of all documents in `text` up to the first that is none, and what keeps that from being one.
+pub(crate) fn documents(text: &str) -> (Vec<Marked>, Option<Fault>) {
+    let mut builder = Builder::new(Kind::Objects);
+    let fault = builder.read(Parser::new_from_str(text)).err();
+    (builder.documents, fault)
+}
+
+fn fault(place: Place, message: impl Into<String>, help: impl Into<String>) -> Fault {
     Fault { place, message: message.into(), help: Some(help.into()) }
 }
 
@@ -81,7 +116,12 @@ fn place(span: Span) -> Place {
     Place { start: span.start.index(), end: span.end.index() }
 }
 
-impl Builder {
+impl<'l> Builder<'l> {
+    fn new(kind: Kind<'l>) -> Self {
+        let (documents, stack) = (Vec::new(), Vec::new());
+        Self { kind, documents, stack, anchors: HashMap::new(), nodes: 0, root: None }
+    }
+
     fn read<'a>(&mut self, mut parser: Parser<'a, StrInput<'a>>) -> Result<(), Fault> {
         while let Some(next) = parser.next_event() {
             let (event, span) = next.map_err(|error| {
@@ -96,10 +136,20 @@ impl Builder {
     fn event(&mut self, event: Event<'_>, place: Place) -> Result<(), Fault> {
         match event {
             Event::DocumentStart(_) if self.root.is_some() => {
-                return Err(fault(place, "a second document", "a rack is one document; remove the `---`"));
+                let (noun, when_second) = match self.kind {
+                    Kind::Ours(language) => (language.noun, language.when_second),
+                    Kind::Objects => ("manifest", "remove the `---`"),
+                };
+                let help = format!("{} {noun} is one document; {when_second}", article(noun));
+                return Err(fault(place, "a second document", help));
+            }
+            Event::DocumentEnd if matches!(self.kind, Kind::Objects) => {
+                // Anchors end with their document.
+                self.anchors.clear();
+                self.documents.extend(self.root.take());
             }
             Event::Scalar(text, style, anchor, tag) => {
-                known_tag(tag.as_deref(), place)?;
+                self.known_tag(tag.as_deref(), place)?;
                 let plain = style == ScalarStyle::Plain;
                 self.add(
                     Marked { place, shape: Shape::Scalar { text: text.into_owned(), plain }, size: 1 },
@@ -113,11 +163,11 @@ impl Builder {
                 self.add(marked, 0)?;
             }
             Event::SequenceStart(anchor, tag) => {
-                known_tag(tag.as_deref(), place)?;
+                self.known_tag(tag.as_deref(), place)?;
                 self.open(Open::Sequence { start: place, anchor, items: vec![] }, place)?;
             }
             Event::MappingStart(anchor, tag) => {
-                known_tag(tag.as_deref(), place)?;
+                self.known_tag(tag.as_deref(), place)?;
                 self.open(Open::Mapping { start: place, anchor, entries: vec![], key: None }, place)?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(place)?,
@@ -126,15 +176,29 @@ impl Builder {
         Ok(())
     }
 
+    fn known_tag(&self, tag: Option<&Tag>, place: Place) -> Result<(), Fault> {
+        match (self.kind, tag) {
+            (Kind::Ours(language), Some(tag))
+                if !tag.is_yaml_core_schema() && (tag.handle != "!" || !tag.suffix.is_empty()) =>
+            {
+                let message =
+                    format!("the tag {tag} means nothing in {} {}", article(language.noun), language.noun);
+                Err(fault(place, message, language.when_tagged))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn open(&mut self, open: Open, place: Place) -> Result<(), Fault> {
         if matches!(self.stack.last(), Some(Open::Mapping { key: None, .. })) {
             return Err(fault(place, "a key that is not one word", "quote it if it is meant as text"));
         }
-        if self.stack.len() >= DEEPEST {
+        let deepest = self.kind.deepest();
+        if self.stack.len() >= deepest {
             return Err(fault(
                 place,
-                format!("nested more than {DEEPEST} deep"),
-                "a rack is flatter than that",
+                format!("nested more than {deepest} deep"),
+                format!("{} {} is flatter than that", article(self.kind.word()), self.kind.word()),
             ));
         }
         self.stack.push(open);
@@ -165,7 +229,11 @@ impl Builder {
             return Err(fault(
                 marked.place,
                 format!("more than {MOST} values"),
-                "a rack is smaller than that, aliases included",
+                format!(
+                    "{} {} is smaller than that, aliases included",
+                    article(self.kind.word()),
+                    self.kind.word()
+                ),
             ));
         }
         if anchor > 0 {
@@ -175,7 +243,7 @@ impl Builder {
             None => self.root = Some(marked),
             Some(Open::Sequence { items, .. }) => items.push(marked),
             Some(Open::Mapping { entries, key, .. }) => match key.take() {
-                None => *key = Some(key_of(marked)?),
+                None => *key = Some(key_of(marked, self.kind)?),
                 Some((key, key_place)) => entries.push(Entry { key, key_place, value: marked }),
             },
         }
@@ -183,9 +251,9 @@ impl Builder {
     }
 }
 
-fn key_of(marked: Marked) -> Result<(String, Place), Fault> {
+fn key_of(marked: Marked, kind: Kind<'_>) -> Result<(String, Place), Fault> {
     match marked.shape {
-        Shape::Scalar { text, plain: true } if text == "<<" => Err(fault(
+        Shape::Scalar { text, plain: true } if text == "<<" && matches!(kind, Kind::Ours(_)) => Err(fault(
             marked.place,
             "merge keys (`<<`) are not YAML 1.2",
             "write the fields out, or use an alias for a whole value",
@@ -195,17 +263,9 @@ fn key_of(marked: Marked) -> Result<(String, Place), Fault> {
     }
 }
 
-fn known_tag(tag: Option<&Tag>, place: Place) -> Result<(), Fault> {
-    match tag {
-        Some(tag) if !tag.is_yaml_core_schema() && (tag.handle != "!" || !tag.suffix.is_empty()) => {
-            Err(fault(
-                place,
-                format!("the tag {tag} means nothing in a rack"),
-                "write the plain value; secrets come from `prompt`, `env` or `file`",
-            ))
-        }
-        _ => Ok(()),
-    }
+/// `an IstioOperator file`, `a rack`.
+fn article(noun: &str) -> &'static str {
+    if noun.starts_with(['A', 'E', 'I', 'O', 'a', 'e', 'i', 'o']) { "an" } else { "a" }
 }
 
 /// A message of the YAML parser, with what usually is behind it.

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use rackwright_proto::cluster::{ClusterPlan, ClusterSeen, ClusterStep, ObjectStep, PlannedClusterStep};
+use rackwright_proto::cluster::mesh::MeshWant;
+use rackwright_proto::cluster::{
+    ClusterPlan, ClusterSeen, ClusterStep, Family, MeshSeen, MeshStep, ObjectStep, PlannedClusterStep,
+};
 use rackwright_proto::finding::Severity;
 use rackwright_proto::plan::Purpose;
 use rackwright_proto::step::Decision;
@@ -42,7 +45,9 @@ fn part_of_install(step: &PlannedClusterStep) -> bool {
     let ClusterStep::Object(object) = &step.step else { return false };
     let whole =
         object.want.is_none() || matches!(&step.seen, ClusterSeen::Object(seen) if seen.fields.is_none());
-    whole && !matches!(object.kind.as_str(), "IPAddressPool" | "L2Advertisement")
+    whole
+        && object.family == Family::Balancer
+        && !matches!(object.kind.as_str(), "IPAddressPool" | "L2Advertisement")
 }
 
 fn install(out: &mut impl Write, steps: &[PlannedClusterStep], paint: Paint) -> io::Result<()> {
@@ -83,8 +88,24 @@ fn step(out: &mut impl Write, step: &PlannedClusterStep, view: View) -> io::Resu
             let (old, new) = (seen.fields.as_ref().map(flat), wanted(object));
             super::plan::diff(out, &old.unwrap_or_default(), &new, view)
         }
+        (ClusterStep::Mesh(mesh), ClusterSeen::Mesh(seen), _) => installation(out, mesh, seen, view),
         _ => Ok(()),
     }
+}
+
+/// The settings of an installation of Istio, as they were and as they will be.
+fn installation(out: &mut impl Write, step: &MeshStep, seen: &MeshSeen, view: View) -> io::Result<()> {
+    if step.want != MeshWant::Installed {
+        return Ok(());
+    }
+    let old = seen.installed.as_ref().map(|i| i.settings.as_str()).unwrap_or_default();
+    diff(out, old, &step.install.settings, view)?;
+    if view.verbose {
+        for part in &step.install.parts {
+            writeln!(out, "{}", view.paint.ink(Ink::Dim, words::plain(&format!("      awaits {part}"))))?;
+        }
+    }
+    Ok(())
 }
 
 fn wanted(object: &ObjectStep) -> String {

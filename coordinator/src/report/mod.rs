@@ -3,12 +3,14 @@
 //! - [`nodes`]: many nodes in few words (`w1..w62 (62 nodes)`).
 //! - [`paint`]: colour, only where a terminal wants it.
 //! - [`plan`], [`check`], [`apply`], [`status`]: one file per command, text and JSON.
+//! - [`lint`]: mistakes in manifests.
 //! - [`progress`]: what happens right now, on stderr.
 //! - [`words`]: what was seen, in words; times.
 
 pub mod apply;
 pub mod check;
 pub mod cluster;
+pub mod lint;
 pub mod migrate;
 pub mod nodes;
 pub mod paint;

@@ -1,10 +1,13 @@
 //! Steps on the cluster: one typed unit of desired state each, as [`crate::step`] has them for hosts. They run from
 //! the coordinator through an API server.
 //!
-//! Three shapes serve all families: one text inside of a ConfigMap ([`text`]), a workload whose pods shall have
-//! started since ([`workload`]), a whole object ([`object`]). [`plan`] lists them with what was seen; [`receipt`] is
-//! what they did, kept in the cluster itself, so that whichever control plane takes over finds it.
+//! Five shapes serve all families: one text inside of a ConfigMap ([`text`]), a workload whose pods shall have
+//! started since ([`workload`]), a whole object ([`object`]), some labels of somebody else's object ([`labels`]), an
+//! installation of Istio ([`mesh`]). [`plan`] lists them with what was seen; [`receipt`] is what they did, kept in the
+//! cluster itself, so that whichever control plane takes over finds it.
 
+pub mod labels;
+pub mod mesh;
 pub mod object;
 pub mod plan;
 pub mod receipt;
@@ -12,8 +15,12 @@ pub mod shape;
 pub mod text;
 pub mod workload;
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+pub use labels::{LabelPlace, LabelsSeen, LabelsStep};
+pub use mesh::{MeshRecord, MeshSeen, MeshStep};
 pub use object::{ObjectSeen, ObjectStep};
 pub use plan::{ClusterPlan, PlannedClusterStep};
 pub use receipt::{ClusterEntry, ClusterLedger};
@@ -59,6 +66,10 @@ pub enum ClusterStep {
     Workload(WorkloadStep),
     /// A whole object.
     Object(Box<ObjectStep>),
+    /// Some labels of an object.
+    Labels(LabelsStep),
+    /// An installation of Istio.
+    Mesh(Box<MeshStep>),
 }
 
 /// What a cluster has where a step of the same shape would put something.
@@ -71,23 +82,30 @@ pub enum ClusterSeen {
     Workload(WorkloadSeen),
     /// A whole object.
     Object(ObjectSeen),
+    /// Some labels of an object.
+    Labels(LabelsSeen),
+    /// An installation of Istio.
+    Mesh(Box<MeshSeen>),
 }
 
 impl ClusterStep {
     /// The natural key, stable for ever, since receipts are keyed by it: `proxy/config`, `dns/rollout`,
-    /// `balancer/IPAddressPool/metallb-system/first`.
+    /// `balancer/IPAddressPool/metallb-system/first`, `mesh/default`, `mesh/labels/Namespace/-/shop`.
     pub fn key(&self) -> String {
         match self {
             Self::Text(s) => s.key(),
             Self::Workload(s) => s.key(),
             Self::Object(s) => s.key(),
+            Self::Labels(s) => s.key(),
+            Self::Mesh(s) => s.key(),
         }
     }
 
-    /// The tool that carries it out, name and version, where one on a control plane does.
-    pub fn tool(&self) -> Option<(ToolName, ToolVersion)> {
+    /// The tools that carry it out, name and version, where some on a control plane do.
+    pub fn tools(&self) -> BTreeSet<(ToolName, ToolVersion)> {
         match self {
-            Self::Text(_) | Self::Workload(_) | Self::Object(_) => None,
+            Self::Text(_) | Self::Workload(_) | Self::Object(_) | Self::Labels(_) => BTreeSet::new(),
+            Self::Mesh(step) => step.install.tools(),
         }
     }
 
@@ -97,6 +115,8 @@ impl ClusterStep {
             Self::Text(s) => s.family,
             Self::Workload(s) => s.family,
             Self::Object(s) => s.family,
+            Self::Labels(s) => s.family,
+            Self::Mesh(_) => Family::Mesh,
         }
     }
 
@@ -106,6 +126,8 @@ impl ClusterStep {
             Self::Text(s) => s.title(),
             Self::Workload(s) => s.title(),
             Self::Object(s) => s.title(),
+            Self::Labels(s) => s.title(),
+            Self::Mesh(s) => s.title(),
         }
     }
 
@@ -115,6 +137,8 @@ impl ClusterStep {
             (Self::Text(step), ClusterSeen::Text(seen)) => step.decide(seen),
             (Self::Workload(step), ClusterSeen::Workload(seen)) => step.decide(seen),
             (Self::Object(step), ClusterSeen::Object(seen)) => step.decide(seen),
+            (Self::Labels(step), ClusterSeen::Labels(seen)) => step.decide(seen),
+            (Self::Mesh(step), ClusterSeen::Mesh(seen)) => step.decide(seen),
             _ => Decision::Refuse { why: "what was seen belongs to another shape of step".into() },
         }
     }
@@ -126,6 +150,10 @@ impl ClusterStep {
             (Self::Workload(step), ClusterSeen::Workload(before)) => step.inverse(before).map(Self::Workload),
             (Self::Object(step), ClusterSeen::Object(before)) => {
                 step.inverse(before).map(|s| Self::Object(Box::new(s)))
+            }
+            (Self::Labels(step), ClusterSeen::Labels(before)) => step.inverse(before).map(Self::Labels),
+            (Self::Mesh(step), ClusterSeen::Mesh(before)) => {
+                step.inverse(before).map(|s| Self::Mesh(Box::new(s)))
             }
             _ => None,
         }
@@ -141,6 +169,8 @@ impl ClusterSeen {
             // an earlier step of the same plan.
             (Self::Workload(then), Self::Workload(now)) => !then.exists || then.stamp == now.stamp,
             (Self::Object(then), Self::Object(now)) => then.fields == now.fields,
+            (Self::Labels(then), Self::Labels(now)) => then == now,
+            (Self::Mesh(then), Self::Mesh(now)) => then.still(now),
             _ => false,
         }
     }

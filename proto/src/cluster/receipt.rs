@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::mesh::{MeshRecord, MeshWant};
 use super::{ClusterSeen, ClusterStep};
 use crate::name::RunId;
 use crate::receipt::LastRun;
@@ -35,6 +36,9 @@ pub struct ClusterEntry {
     /// What is there instead if a run was cut off after it had acted and before it could say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meant: Option<Done>,
+    /// What is installed there by our doing, where it is Istio.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh: Option<Box<MeshRecord>>,
     /// The order of first touch; an undo goes backwards.
     #[serde(default)]
     pub order: u64,
@@ -64,7 +68,7 @@ impl ClusterLedger {
     pub const FORMAT: u32 = 1;
 
     /// Records that a step is about to act on what is there `now`, and what will be there then, where that is known
-    /// before. The first `undo` stays for ever.
+    /// before. The first `undo` stays for ever, or until the object is made anew.
     pub fn intend(
         &mut self,
         run: &RunId,
@@ -75,8 +79,15 @@ impl ClusterLedger {
     ) {
         let order = self.entries.values().map(|e| e.order + 1).max().unwrap_or(0);
         let undo = || step.inverse(before);
-        let new = || ClusterEntry { undo: undo(), after: None, meant: None, order, run: run.clone() };
+        let new =
+            || ClusterEntry { undo: undo(), after: None, meant: None, mesh: None, order, run: run.clone() };
         let entry = self.entries.entry(step.key()).or_insert_with(new);
+        // Another object under the same name has a past of its own.
+        if let (Some(ClusterStep::Labels(undo)), ClusterSeen::Labels(now)) = (&entry.undo, before)
+            && undo.only != now.uid
+        {
+            *entry = new();
+        }
         entry.after = match &meant {
             None => None,
             // A run that was cut off had acted.
@@ -96,8 +107,40 @@ impl ClusterLedger {
         }
     }
 
-    /// Records that something was undone.
+    /// Records what an installation of Istio brought; what removes it is of that version from now on.
+    pub fn installed(&mut self, key: &str, record: MeshRecord) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            if let Some(ClusterStep::Mesh(undo)) = &mut entry.undo
+                && matches!(undo.want, MeshWant::Gone { .. })
+            {
+                undo.install = record.install.clone();
+            }
+            entry.mesh = Some(Box::new(record));
+        }
+    }
+
+    /// Records that something was undone. What all control planes of Istio share goes with the last of ours, whichever
+    /// brought it.
     pub fn undone(&mut self, key: &str) {
-        self.entries.remove(key);
+        let gone = self.entries.remove(key);
+        let brought = gone.and_then(|entry| entry.undo).is_some_and(|undo| shares(&undo) == Some(true));
+        if brought
+            && let Some(other) =
+                self.entries.values_mut().find(|e| e.undo.as_ref().and_then(shares).is_some())
+            && let Some(ClusterStep::Mesh(undo)) = &mut other.undo
+        {
+            undo.want = MeshWant::Gone { shared: true };
+        }
+    }
+}
+
+/// Whether undoing this takes away what control planes share; `None` where it takes away none.
+fn shares(undo: &ClusterStep) -> Option<bool> {
+    match undo {
+        ClusterStep::Mesh(step) => match step.want {
+            MeshWant::Gone { shared } => Some(shared),
+            MeshWant::Installed | MeshWant::Left => None,
+        },
+        _ => None,
     }
 }

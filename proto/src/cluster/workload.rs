@@ -20,6 +20,8 @@ pub enum WorkloadKind {
     DaemonSet,
     /// `apps/v1` Deployment.
     Deployment,
+    /// `apps/v1` StatefulSet.
+    StatefulSet,
 }
 
 impl WorkloadKind {
@@ -28,6 +30,7 @@ impl WorkloadKind {
         match self {
             Self::DaemonSet => "DaemonSet",
             Self::Deployment => "Deployment",
+            Self::StatefulSet => "StatefulSet",
         }
     }
 }
@@ -107,9 +110,14 @@ impl WorkloadSeen {
 
 impl WorkloadStep {
     pub(super) fn key(&self) -> String {
-        match self.stamp {
-            Stamp::Any => format!("{}/ready/{}", self.family.as_str(), self.name),
-            Stamp::Is(_) | Stamp::Absent => format!("{}/rollout", self.family.as_str()),
+        let family = self.family.as_str();
+        match (self.family, &self.stamp) {
+            (_, Stamp::Any) => format!("{family}/ready/{}", self.name),
+            // There are many: those of the operator.
+            (Family::Mesh, _) => {
+                format!("{family}/rollout/{}/{}/{}", self.kind.as_str(), self.namespace, self.name)
+            }
+            (_, Stamp::Is(_) | Stamp::Absent) => format!("{family}/rollout"),
         }
     }
 

@@ -3,6 +3,8 @@
 
 mod balancer;
 mod dns;
+mod injection;
+pub mod mesh;
 pub mod proxy;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,12 +40,16 @@ pub fn steps(rack: &Rack, hosts: &[Surveyed], sight: &Sight) -> Vec<WantedStep> 
     let mut steps = proxy::steps(scene);
     steps.extend(dns::steps(scene));
     steps.extend(balancer::steps(scene));
+    steps.extend(mesh::steps(scene));
+    steps.extend(injection::steps(scene));
     steps
 }
 
 /// Versions of tools that the receipts still need: with them is undone what a former run did.
 pub fn tools_in_use(facts: &ClusterFacts) -> BTreeSet<(ToolName, ToolVersion)> {
-    facts.ledger.entries.values().filter_map(|entry| entry.undo.as_ref()?.tool()).collect()
+    let installed = super::mesh::receipts(&facts.ledger).flat_map(|install| install.tools());
+    let undone = facts.ledger.entries.values().filter_map(|entry| entry.undo.as_ref());
+    undone.flat_map(ClusterStep::tools).chain(installed).collect()
 }
 
 /// What stands against what is wanted, and what bites in what is there.
@@ -52,6 +58,8 @@ pub fn gates(rack: &Rack, hosts: &[Surveyed], sight: &Sight) -> Vec<Finding> {
     let mut found = proxy::gates(scene);
     found.extend(dns::gates(scene));
     found.extend(balancer::gates(scene));
+    found.extend(mesh::gates(scene));
+    found.extend(injection::gates(scene));
     found
 }
 

@@ -135,7 +135,7 @@ async fn migrate(
     let seats = Seats { heard, since: Instant::now(), passed: Vec::new() };
     let desk = Desk { context, cluster, proxy, migration: &prepared.migration, seats: Mutex::new(seats) };
     let run = push::run_id();
-    let outcome = cluster::carry_out(context, cluster, &run, &prepared.plan, Some(&desk)).await;
+    let outcome = cluster::carry_out(context, cluster, &run, &prepared.plan, Some(&desk), None).await;
     let Seats { mut heard, passed, .. } = desk.seats.into_inner();
     let mut ended = Ended { outcome, passed, left: prepared.left.clone(), proof: Proof::default() };
     ended.settle(&prepared.migration);

@@ -1,17 +1,16 @@
-//! The cluster level: kube-proxy, CoreDNS, MetalLB, Istio.
+//! The cluster level: kube-proxy, CoreDNS, MetalLB.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::rack::model::kubernetes::{
-    Advertisement, Dns, Expression, Istio, IstioMethod, Kubernetes, Metallb, Operator, Proxy, ProxyMode,
-    Selector,
+    Advertisement, Dns, Expression, Kubernetes, Metallb, Operator, Proxy, ProxyMode, Selector,
 };
 use crate::rack::node::{IPVS_WITHOUT_STRICT_ARP, Node, Rack};
 use crate::rack::suggest;
 use crate::rack::words::{Upstream, Version};
 
-use super::Found;
+use super::{Found, mesh};
 
 pub(super) fn check(rack: &Rack, found: &mut Found<'_>) {
     let Some(kubernetes) = rack.kubernetes() else { return };
@@ -29,13 +28,12 @@ pub(super) fn check(rack: &Rack, found: &mut Found<'_>) {
         advertisements(rack, metallb, found);
     }
     if let Some(istio) = &kubernetes.istio {
-        complete(&istio.version, "kubernetes.istio.version", found);
-        mesh(istio, found);
+        mesh::check(kubernetes, istio, found);
     }
 }
 
 /// Downloads and manifests are named by all three numbers.
-fn complete(version: &Version, path: &str, found: &mut Found<'_>) {
+pub(super) fn complete(version: &Version, path: &str, found: &mut Found<'_>) {
     if version.patch.is_none() {
         found.error(path, format!("{version} is not a whole version"), format!("say which: {version}.N"));
     }
@@ -293,14 +291,5 @@ fn defeated(metallb: &Metallb, found: &mut Found<'_>) {
             let help = "name the pools of the other advertisement so that it leaves this one out";
             found.warning(format!("kubernetes.metallb.advertisements[{index}]"), message, help);
         }
-    }
-}
-
-fn mesh(istio: &Istio, found: &mut Found<'_>) {
-    let version = &istio.version;
-    if istio.method == IstioMethod::Operator && (version.major, version.minor) >= (1, 24) {
-        let message = format!("Istio {version} has no operator; 1.23 was the last with one");
-        let help = "write `method: istioctl`, which takes the same IstioOperator file, or `method: helm`";
-        found.error("kubernetes.istio.method", message, help);
     }
 }

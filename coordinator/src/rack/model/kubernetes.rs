@@ -308,9 +308,9 @@ pub struct Istio {
     /// How it is installed.
     #[serde(default)]
     pub method: IstioMethod,
-    /// The profile to start from.
+    /// The profile to start from; that of `file`, else `default`, when left out.
     #[serde(default)]
-    pub profile: IstioProfile,
+    pub profile: Option<IstioProfile>,
     /// The revision's name; the default revision when left out.
     #[serde(default)]
     #[schemars(with = "Option<Of<Label>>")]
@@ -431,12 +431,11 @@ pub enum IstioMethod {
     Helm,
 }
 
-/// Istio's profiles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+/// Istio's profiles; not every version has all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum IstioProfile {
     /// Control plane and ingress gateway.
-    #[default]
     Default,
     /// Like default, with an egress gateway.
     Demo,
@@ -450,6 +449,14 @@ pub enum IstioProfile {
     Ambient,
     /// A remote cluster of a mesh.
     Remote,
+    /// A remote cluster of a mesh, as early versions called it.
+    External,
+    /// Default with only those features that are stable.
+    Stable,
+    /// Default for OpenShift.
+    Openshift,
+    /// Ambient mode for OpenShift.
+    OpenshiftAmbient,
 }
 
 /// A service.

@@ -1,0 +1,4 @@
+mod lint;
+mod log;
+mod pods;
+mod wins;

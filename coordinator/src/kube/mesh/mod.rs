@@ -1,0 +1,230 @@
+//! Istio on a cluster: its installation made or removed by its own tools on a control plane, and awaited.
+
+pub mod gather;
+
+use futures_util::future::LocalBoxFuture;
+use rackwright_proto::cluster::mesh::{MeshAct, MeshPart, MeshRecord, MeshSeen, MeshStep, MeshWant};
+use rackwright_proto::cluster::workload::Stamp;
+use rackwright_proto::cluster::{ClusterLedger, ClusterStep, Family, ObjectStep, WorkloadKind, WorkloadStep};
+use rackwright_proto::fault::{Fault, FaultKind};
+use rackwright_proto::tool::{ToolOutcome, ToolRun};
+use serde_json::Value;
+
+use super::act::{self, Manner, fault};
+use super::turns::Tell;
+use super::{Api, KubeError, Selector, Watched, rollout};
+use crate::cluster::{facts::MeshFacts, mesh};
+use gather::MeshWish;
+
+/// The most lines of a tool's last words that are shown.
+const LAST_WORDS: usize = 6;
+/// Characters of a tool's line that are told.
+const MOST_OF_LINE: usize = 160;
+
+/// The way to tools on a control plane.
+pub trait Tools {
+    /// Runs a tool on a control plane where it is unpacked; another one takes over from one that is lost. What the tool
+    /// says is told line by line.
+    fn run<'a>(
+        &'a self,
+        run: &'a ToolRun,
+        said: &'a mut (dyn FnMut(&str) + Send),
+    ) -> LocalBoxFuture<'a, Result<ToolOutcome, Fault>>;
+
+    /// Asks right before an installation whether the cluster can bear it: its DNS answers.
+    fn gate<'a>(&'a self, tell: Tell<'a>) -> LocalBoxFuture<'a, Result<(), Fault>>;
+}
+
+/// What there is of a step's revision.
+///
+/// # Errors
+/// The cluster cannot be reached, or refuses.
+pub async fn observe(api: &Api, step: &MeshStep, ledger: &ClusterLedger) -> Result<MeshSeen, KubeError> {
+    let facts = facts(api, step, ledger).await?;
+    let key = ClusterStep::Mesh(Box::new(step.clone())).key();
+    Ok(mesh::seen(&facts, ledger.entries.get(&key), step))
+}
+
+/// What a step brought, for the receipts.
+///
+/// # Errors
+/// The cluster cannot be reached, or refuses.
+pub async fn record(api: &Api, step: &MeshStep, ledger: &ClusterLedger) -> Result<MeshRecord, KubeError> {
+    Ok(mesh::record(&facts(api, step, ledger).await?, &step.install))
+}
+
+async fn facts(api: &Api, step: &MeshStep, ledger: &ClusterLedger) -> Result<MeshFacts, KubeError> {
+    let wanted = Some(ClusterStep::Mesh(Box::new(step.clone())));
+    gather::gather(api, &MeshWish { wanted, removing: false }, ledger).await
+}
+
+/// Makes it so, and waits for all that an installation consists of.
+///
+/// # Errors
+/// What failed, where, and what to do next.
+pub async fn act(api: &Api, step: &MeshStep, seen: &MeshSeen, manner: &Manner<'_>) -> Result<(), Fault> {
+    let doing = ClusterStep::Mesh(Box::new(step.clone())).title();
+    let install = &step.install;
+    let acts = match step.want {
+        MeshWant::Left => return Ok(()),
+        MeshWant::Installed => &install.make,
+        MeshWant::Gone { .. } if !purges(api, step, seen, manner).await? => &install.remove,
+        MeshWant::Gone { .. } => &install.purge,
+    };
+    if step.want == MeshWant::Installed
+        && let Some(tools) = manner.tools
+    {
+        tools.gate(manner.tell).await?;
+    }
+    for one in acts {
+        manner.go_on().await?;
+        match do_one(api, one, &doing, manner).await {
+            Err(fault) if step.want == MeshWant::Installed && fault.kind != FaultKind::Stale => {
+                return Err(explained(api, &install.parts, fault, manner).await);
+            }
+            result => result?,
+        }
+    }
+    match step.want {
+        MeshWant::Installed => await_parts(api, &install.parts, manner).await,
+        MeshWant::Gone { .. } | MeshWant::Left => Ok(()),
+    }
+}
+
+/// Whether what all control planes share goes, too: it came with us, this was the last, and nobody else's objects are
+/// of Istio's kinds.
+async fn purges(api: &Api, step: &MeshStep, seen: &MeshSeen, manner: &Manner<'_>) -> Result<bool, Fault> {
+    if step.want != (MeshWant::Gone { shared: true }) || !seen.beside.is_empty() {
+        return Ok(false);
+    }
+    let theirs = gather::customs(api).await.map_err(|e| fault(&e))?;
+    if let Some(first) = theirs.first() {
+        (manner.tell)(&format!("Istio's kinds stay: {first} and other such objects are not ours"));
+    }
+    Ok(theirs.is_empty())
+}
+
+async fn do_one(api: &Api, act: &MeshAct, doing: &str, manner: &Manner<'_>) -> Result<(), Fault> {
+    match act {
+        MeshAct::Run(run) => run_tool(run, doing, manner).await,
+        MeshAct::Apply(object) => act::apply(api, object, manner).await,
+        MeshAct::Delete { api_version, kind, namespace, name } => {
+            let step = ObjectStep {
+                family: Family::Mesh,
+                api_version: api_version.clone(),
+                kind: kind.clone(),
+                namespace: namespace.clone(),
+                name: name.clone(),
+                want: None,
+            };
+            let seen = act::seen_object(api, &step).await.map_err(|e| fault(&e))?;
+            act::delete(api, &step, &seen, manner).await
+        }
+        MeshAct::Await(parts) => await_parts(api, parts, manner).await,
+    }
+}
+
+async fn run_tool(run: &ToolRun, doing: &str, manner: &Manner<'_>) -> Result<(), Fault> {
+    let Some(tools) = manner.tools else {
+        return Err(Fault::new(FaultKind::Internal, doing, "there is no way to a control plane's tools"));
+    };
+    (manner.tell)(&format!("{} {}", program(run), words(run)));
+    let tell = manner.tell;
+    let mut said = |line: &str| {
+        let line: String = line.trim().chars().take(MOST_OF_LINE).collect();
+        if !line.is_empty() {
+            tell(&line);
+        }
+    };
+    let outcome = tools.run(run, &mut said).await?;
+    match outcome.code {
+        Some(0) => Ok(()),
+        code => Err(failed(run, code, &outcome, doing)),
+    }
+}
+
+fn program(run: &ToolRun) -> &str {
+    run.program.rsplit('/').next().unwrap_or(&run.program)
+}
+
+/// The words of a command that say what it does, without its options.
+fn words(run: &ToolRun) -> String {
+    let words = run.args.iter().take_while(|arg| !arg.starts_with('-'));
+    words.cloned().collect::<Vec<_>>().join(" ")
+}
+
+fn failed(run: &ToolRun, code: Option<i32>, outcome: &ToolOutcome, doing: &str) -> Fault {
+    let how = match code {
+        Some(code) => format!("ended with exit code {code}"),
+        None => format!("did not end within {} s", run.seconds),
+    };
+    let said = outcome.stderr.lines().chain(outcome.stdout.lines()).map(str::trim).filter(|l| !l.is_empty());
+    let said: Vec<String> = said.map(|line| line.chars().take(2 * MOST_OF_LINE).collect()).collect();
+    let last = &said[said.len().saturating_sub(LAST_WORDS)..];
+    let cause = format!("{} {} {how}: {}", program(run), words(run), last.join("\n  | "));
+    let kind = if code.is_some() { FaultKind::Host } else { FaultKind::Deadline };
+    Fault::new(kind, doing, cause)
+}
+
+/// A failed installation with what keeps it from becoming ready: the pods, their states and last words.
+async fn explained(api: &Api, parts: &[MeshPart], mut fault: Fault, manner: &Manner<'_>) -> Fault {
+    let mut troubles = Vec::new();
+    for step in parts.iter().filter_map(workload) {
+        match unready(api, &step).await {
+            Ok(false) => {}
+            Ok(true) => troubles.push(rollout::stuck(api, &step, manner).await),
+            Err(_) => return fault,
+        }
+    }
+    // istiod first: gateways wait for it.
+    for trouble in &troubles {
+        fault.cause = format!("{}\n{}: {}", fault.cause, trouble.doing, trouble.cause);
+    }
+    if let Some(first) = troubles.into_iter().next() {
+        fault.next = first.next;
+    }
+    fault
+}
+
+async fn unready(api: &Api, step: &WorkloadStep) -> Result<bool, KubeError> {
+    let object = api.get_object(&rollout::resource(step.kind), Some(&step.namespace), &step.name).await?;
+    Ok(object.is_some_and(|object| !act::workload_of(step.kind, &object).is_rolled_out()))
+}
+
+fn workload(part: &MeshPart) -> Option<WorkloadStep> {
+    let kind = match part.kind.as_str() {
+        "Deployment" => WorkloadKind::Deployment,
+        "DaemonSet" => WorkloadKind::DaemonSet,
+        _ => return None,
+    };
+    let (namespace, name) = (part.namespace.clone()?, part.name.clone());
+    Some(WorkloadStep { family: Family::Mesh, kind, namespace, name, stamp: Stamp::Any })
+}
+
+/// Waits until all of these are there, and workloads ready.
+async fn await_parts(api: &Api, parts: &[MeshPart], manner: &Manner<'_>) -> Result<(), Fault> {
+    for part in parts {
+        match workload(part) {
+            Some(step) => rollout::await_all(api, &step, manner).await?,
+            None => await_object(api, part, manner).await?,
+        }
+    }
+    Ok(())
+}
+
+async fn await_object(api: &Api, part: &MeshPart, manner: &Manner<'_>) -> Result<(), Fault> {
+    let version = if part.kind == "Service" { "v1" } else { "admissionregistration.k8s.io/v1" };
+    let resource = api.resource(version, &part.kind).await.map_err(|e| fault(&e))?;
+    let mut selector = Selector::all().named(&part.name);
+    selector.namespace = part.namespace.clone();
+    let there = |set: &super::Set<Value>| (!set.is_empty()).then_some(());
+    match api.watch_until::<Value, ()>(&resource, &selector, manner.patience, there).await {
+        Ok(Watched::Met(())) => Ok(()),
+        Ok(Watched::Late(_)) => {
+            let cause = format!("it is not there after {} s", manner.patience.as_secs());
+            Err(Fault::new(FaultKind::Deadline, format!("await {part}"), cause)
+                .next("apply again; if it never comes, `istioctl analyze` may tell why"))
+        }
+        Err(error) => Err(fault(&error)),
+    }
+}
