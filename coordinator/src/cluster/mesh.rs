@@ -270,11 +270,21 @@ pub fn installation(install: &Install, seconds: u32) -> Installation {
         version: install.release.to_string(),
         profile: install.profile.clone(),
         namespace: install.namespace.clone(),
-        settings: install.canonical(),
+        settings: settings(install),
         parts: parts.into_iter().map(part).collect(),
         make: install.acts(seconds).into_iter().map(act).collect(),
         remove: install.removal(false, seconds).into_iter().map(act).collect(),
         purge: install.removal(true, seconds).into_iter().map(act).collect(),
+    }
+}
+
+/// The operator's own settings as lines to compare; empty where there are none.
+fn settings(install: &Install) -> String {
+    let all: Value = serde_json::from_str(&install.canonical()).unwrap_or_default();
+    match &all["settings"] {
+        Value::Null => String::new(),
+        // Values always serialise.
+        settings => serde_json::to_string_pretty(settings).unwrap_or_default() + "\n",
     }
 }
 
