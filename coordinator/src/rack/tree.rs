@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 
 use super::diagnostic::Place;
+use super::language::Language;
 
 /// The deepest nesting; a rack needs ten.
 const DEEPEST: usize = 40;
@@ -56,8 +57,8 @@ enum Open {
     Mapping { start: Place, anchor: usize, entries: Vec<Entry>, key: Option<(String, Place)> },
 }
 
-#[derive(Default)]
-struct Builder {
+struct Builder<'l> {
+    language: &'l Language,
     stack: Vec<Open>,
     anchors: HashMap<usize, Marked>,
     nodes: usize,
@@ -65,15 +66,15 @@ struct Builder {
 }
 
 /// The tree of the one document in `text`, or what keeps it from being one.
-pub(super) fn parse(text: &str) -> Result<Marked, Fault> {
-    let mut builder = Builder::default();
+pub(super) fn parse(text: &str, language: &Language) -> Result<Marked, Fault> {
+    let mut builder = Builder::new(language);
     builder.read(Parser::new_from_str(text))?;
     builder.root.ok_or_else(|| {
-        fault(Place::default(), "the rack is empty", "`rackwright init` writes one to begin with")
+        fault(Place::default(), format!("the {} is empty", language.noun), language.when_empty)
     })
 }
 
-fn fault(place: Place, message: impl Into<String>, help: &str) -> Fault {
+fn fault(place: Place, message: impl Into<String>, help: impl Into<String>) -> Fault {
     Fault { place, message: message.into(), help: Some(help.into()) }
 }
 
@@ -81,7 +82,11 @@ fn place(span: Span) -> Place {
     Place { start: span.start.index(), end: span.end.index() }
 }
 
-impl Builder {
+impl<'l> Builder<'l> {
+    fn new(language: &'l Language) -> Self {
+        Self { language, stack: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None }
+    }
+
     fn read<'a>(&mut self, mut parser: Parser<'a, StrInput<'a>>) -> Result<(), Fault> {
         while let Some(next) = parser.next_event() {
             let (event, span) = next.map_err(|error| {
@@ -96,10 +101,11 @@ impl Builder {
     fn event(&mut self, event: Event<'_>, place: Place) -> Result<(), Fault> {
         match event {
             Event::DocumentStart(_) if self.root.is_some() => {
-                return Err(fault(place, "a second document", "a rack is one document; remove the `---`"));
+                let help = format!("a {} is one document; {}", self.language.noun, self.language.when_second);
+                return Err(fault(place, "a second document", help));
             }
             Event::Scalar(text, style, anchor, tag) => {
-                known_tag(tag.as_deref(), place)?;
+                self.known_tag(tag.as_deref(), place)?;
                 let plain = style == ScalarStyle::Plain;
                 self.add(
                     Marked { place, shape: Shape::Scalar { text: text.into_owned(), plain }, size: 1 },
@@ -113,17 +119,27 @@ impl Builder {
                 self.add(marked, 0)?;
             }
             Event::SequenceStart(anchor, tag) => {
-                known_tag(tag.as_deref(), place)?;
+                self.known_tag(tag.as_deref(), place)?;
                 self.open(Open::Sequence { start: place, anchor, items: vec![] }, place)?;
             }
             Event::MappingStart(anchor, tag) => {
-                known_tag(tag.as_deref(), place)?;
+                self.known_tag(tag.as_deref(), place)?;
                 self.open(Open::Mapping { start: place, anchor, entries: vec![], key: None }, place)?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(place)?,
             _ => {}
         }
         Ok(())
+    }
+
+    fn known_tag(&self, tag: Option<&Tag>, place: Place) -> Result<(), Fault> {
+        match tag {
+            Some(tag) if !tag.is_yaml_core_schema() && (tag.handle != "!" || !tag.suffix.is_empty()) => {
+                let message = format!("the tag {tag} means nothing in a {}", self.language.noun);
+                Err(fault(place, message, self.language.when_tagged))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn open(&mut self, open: Open, place: Place) -> Result<(), Fault> {
@@ -134,7 +150,7 @@ impl Builder {
             return Err(fault(
                 place,
                 format!("nested more than {DEEPEST} deep"),
-                "a rack is flatter than that",
+                format!("a {} is flatter than that", self.language.noun),
             ));
         }
         self.stack.push(open);
@@ -165,7 +181,7 @@ impl Builder {
             return Err(fault(
                 marked.place,
                 format!("more than {MOST} values"),
-                "a rack is smaller than that, aliases included",
+                format!("a {} is smaller than that, aliases included", self.language.noun),
             ));
         }
         if anchor > 0 {
@@ -192,19 +208,6 @@ fn key_of(marked: Marked) -> Result<(String, Place), Fault> {
         )),
         Shape::Scalar { text, .. } => Ok((text, marked.place)),
         _ => Err(fault(marked.place, "a key that is not one word", "quote it if it is meant as text")),
-    }
-}
-
-fn known_tag(tag: Option<&Tag>, place: Place) -> Result<(), Fault> {
-    match tag {
-        Some(tag) if !tag.is_yaml_core_schema() && (tag.handle != "!" || !tag.suffix.is_empty()) => {
-            Err(fault(
-                place,
-                format!("the tag {tag} means nothing in a rack"),
-                "write the plain value; secrets come from `prompt`, `env` or `file`",
-            ))
-        }
-        _ => Ok(()),
     }
 }
 
