@@ -33,6 +33,7 @@ pub mod tool;
 pub mod tools;
 pub mod tree;
 pub mod watch;
+pub mod web;
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};

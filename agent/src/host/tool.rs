@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use rackwright_proto::tool::ToolOutcome;
@@ -165,7 +166,7 @@ impl Drop for Group {
 /// Reads what a tool writes until it ended, within its time. The folder goes last.
 async fn watch(
     mut child: Child,
-    group: Group,
+    mut group: Group,
     folder: Folder,
     say: mpsc::Sender<String>,
     deadline: Duration,
@@ -175,7 +176,7 @@ async fn watch(
     let mut lines = Lines::new(move |line| say.try_send(line).is_ok());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let status = {
-        let mut reading = std::pin::pin!(async {
+        let reading = async {
             tokio::join!(
                 each(stdout, |bytes| out.take(bytes)),
                 each(stderr, |bytes| {
@@ -183,15 +184,17 @@ async fn watch(
                     lines.take(bytes);
                 })
             )
-        });
+        };
+        let mut reading = std::pin::pin!(reading.fuse());
         let status = tokio::select! {
             biased;
             status = wait(&mut child, &group, until) => status?,
             // Both streams were closed before it ended.
             _ = &mut reading => wait(&mut child, &group, until).await?,
         };
-        // What it left behind would hold the streams open.
+        // What it left behind would hold the streams open. Once empty, the group's number may be somebody else's.
         group.signal(Signal::SIGKILL);
+        group.0 = None;
         let _ = timeout(LAST_WORDS, &mut reading).await;
         status
     };

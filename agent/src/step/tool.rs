@@ -75,3 +75,6 @@ fn put_link(link: &LinkStep, host: &Host) -> Result<(), Fault> {
     };
     done.map_err(|e| host_fault(words(&ToolStep::Link(link.clone())), &e))
 }
+
+#[cfg(test)]
+mod tests;

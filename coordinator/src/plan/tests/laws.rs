@@ -6,6 +6,7 @@ use rackwright_proto::file::{Content, FileStep, FileWant};
 use rackwright_proto::kernel::ModuleSeen;
 use rackwright_proto::memory::SwapSeen;
 use rackwright_proto::step::{Decision, HostStep, Seen};
+use rackwright_proto::tool::{LinkSeen, ToolSeen, ToolStep};
 use rackwright_proto::unit::{AtBoot, UnitSeen};
 
 use super::sim::{Sim, basics, file_seen, module, value};
@@ -41,8 +42,9 @@ fn wanted() -> impl Strategy<Value = Wanted> {
         Just(ProxyMode::Ipvs { scheduler: "rr".into() })
     ];
     let proxy = proptest::option::of((mode, any::<bool>()));
-    (modules, sysctls, files, proxy, any::<bool>(), any::<bool>(), "[012]", "[abc]{1,3}").prop_map(
-        |(modules, sysctls, files, proxy, swap_off, watch, level, text)| Wanted {
+    let tools = subsequence(vec!["1.23.2", "1.29.1"], 0..=1);
+    (modules, sysctls, files, proxy, any::<bool>(), any::<bool>(), "[012]", "[abc]{1,3}", tools).prop_map(
+        |(modules, sysctls, files, proxy, swap_off, watch, level, text, tools)| Wanted {
             modules: modules.iter().map(|m| Because::new(m.parse().unwrap(), "hosts.modules")).collect(),
             sysctls: sysctls
                 .iter()
@@ -52,6 +54,8 @@ fn wanted() -> impl Strategy<Value = Wanted> {
             files: files.iter().map(|path| Because::new(file_step(path, &text), "hosts.files")).collect(),
             proxy: proxy.map(|(mode, strict_arp)| ProxyWanted { mode, strict_arp }),
             watch: WatchUnits { units: if watch { units(&text) } else { Vec::new() } },
+            tools: tools.into_iter().map(super::tool).collect(),
+            tools_in_use: Some(std::collections::BTreeSet::new()),
             agent_path: format!("/usr/local/lib/rackwright/agent-{text}"),
         },
     )
@@ -228,6 +232,7 @@ proptest! {
         let foreign = |step: &HostStep| match step {
             HostStep::Kernel(_) if matches!(sim.look(step), Seen::Kernel(rackwright_proto::kernel::KernelSeen::Sysctl(_))) => Some(value("77")),
             HostStep::File(_) => Some(Seen::File(file_seen("changed by somebody else\n"))),
+            HostStep::Tool(ToolStep::Link(_)) => Some(Seen::Tool(ToolSeen::Link(LinkSeen::Foreign { what: "a file".into() }))),
             _ => None,
         };
         let candidates: Vec<(HostStep, Seen)> = ours.iter().filter_map(|s| Some((s.clone(), foreign(s)?))).collect();

@@ -12,6 +12,7 @@ use rackwright_proto::name::{NodeName, RunId};
 use rackwright_proto::plan::{NodePlan, PlannedStep, Purpose};
 use rackwright_proto::receipt::Ledger;
 use rackwright_proto::step::{Decision, HostStep, Seen};
+use rackwright_proto::tool::{LinkSeen, ToolSeen, ToolStep, TreeSeen};
 use rackwright_proto::unit::{AtBoot, UnitSeen};
 
 use crate::plan::{Planned, Wanted, after_module, node_plan, revert_plan, steps};
@@ -130,6 +131,10 @@ impl Sim {
                 there.cloned().unwrap_or(Seen::Memory(SwapSeen { active: false, used_bytes: 0 }))
             }
             HostStep::File(_) => there.cloned().unwrap_or(Seen::File(FileSeen::Absent)),
+            HostStep::Tool(tool) => there.cloned().unwrap_or(Seen::Tool(match tool {
+                ToolStep::Tree(_) => ToolSeen::Tree(TreeSeen::Absent),
+                ToolStep::Link(_) => ToolSeen::Link(LinkSeen::Absent),
+            })),
             HostStep::Unit(s) => {
                 let file = format!("file//etc/systemd/system/{}", s.name);
                 let exists = self.swap_units.contains(s.name.as_str())
@@ -162,6 +167,14 @@ impl Sim {
             HostStep::Kernel(KernelStep::Sysctl(s)) => value(&s.value),
             HostStep::Memory(s) => Seen::Memory(SwapSeen { active: s.active, used_bytes: 0 }),
             HostStep::File(s) => Seen::File(self.written(&s.want)),
+            HostStep::Tool(ToolStep::Tree(s)) => Seen::Tool(ToolSeen::Tree(match &s.archive {
+                Some(archive) => TreeSeen::Unpacked { sha256: archive.sha256.clone() },
+                None => TreeSeen::Absent,
+            })),
+            HostStep::Tool(ToolStep::Link(s)) => Seen::Tool(ToolSeen::Link(match &s.target {
+                Some(target) => LinkSeen::Ours { target: target.clone() },
+                None => LinkSeen::Absent,
+            })),
             HostStep::Unit(s) => {
                 let Seen::Unit(now) = self.look(step) else { unreachable!() };
                 let active = s.active.unwrap_or(now.active);
