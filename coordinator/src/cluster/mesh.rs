@@ -1,5 +1,8 @@
 //! What the facts tell of Istio. Pure.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -7,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rackwright_proto::cluster::mesh::{
     Installation, MeshAct, MeshMethod, MeshPart, MeshRecord, MeshSeen, MeshStep, MeshWant,
 };
-use rackwright_proto::cluster::{ClusterEntry, ClusterLedger, ClusterStep, receipt};
+use rackwright_proto::cluster::{ClusterEntry, ClusterLedger, ClusterStep};
 use rackwright_proto::file::sha256_hex;
 use rackwright_proto::step::Decision;
 use serde_json::Value;
@@ -255,11 +258,6 @@ pub fn drifted(facts: &MeshFacts, entry: &ClusterEntry, undo: &MeshStep) -> Opti
 pub fn is_changed(seen: &MeshSeen) -> bool {
     let other = |installed: &Installation| seen.version.as_ref().is_some_and(|now| *now != installed.version);
     !seen.edited.is_empty() || seen.installed.as_deref().is_some_and(other)
-}
-
-/// The same as a receipt.
-pub fn done(record: &MeshRecord) -> receipt::Done {
-    digest::mesh(record)
 }
 
 /// What an installation comes to, with the commands as data; `seconds` bounds each wait for workloads.
