@@ -6,15 +6,16 @@
 //! 4. [`node`]: the rack with every node's overrides merged.
 
 pub(crate) mod character;
-mod checks;
+pub(crate) mod checks;
 pub mod diagnostic;
 pub mod format;
+pub(crate) mod language;
 pub mod model;
 pub mod node;
 mod scalar;
 pub(crate) mod schema;
-mod structure;
-mod suggest;
+pub(crate) mod structure;
+pub(crate) mod suggest;
 pub(crate) mod tree;
 pub mod words;
 
@@ -29,6 +30,7 @@ use rackwright_proto::finding::Severity;
 pub use checks::nodes_of;
 pub use diagnostic::Diagnostic;
 use diagnostic::{Lines, Place};
+use language::Language;
 pub use node::{IPVS_WITHOUT_STRICT_ARP, Node, Rack};
 use structure::{Outcome, Problem};
 pub use suggest::closest;
@@ -134,18 +136,18 @@ fn not_utf8(name: &str, bytes: &[u8]) -> RackErrors {
 /// # Errors
 /// All errors, and the warnings among them, in the order of the text.
 pub fn parse(_name: &str, text: &str) -> Result<(Rack, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let chars: Vec<char> = text.chars().collect();
-    // A byte order mark at the very beginning is allowed (YAML 1.2, 5.2).
-    let marked = chars.first() == Some(&'\u{feff}');
-    let clean = if marked { &text['\u{feff}'.len_utf8()..] } else { text };
-    let shift = usize::from(marked);
-    let result = match tree::parse(clean) {
-        Err(fault) => Err(no_yaml(&chars[shift..], fault)),
-        Ok(tree) => rack(structure::check(&tree, &chars[shift..])),
-    };
-    let told = |problems| diagnostics(text, moved(problems, shift));
-    result.map(|(rack, warnings)| (rack, told(warnings))).map_err(told)
+    language::read(text, &RACK, rack)
 }
+
+/// The language of racks.
+static RACK: Language = Language {
+    noun: "rack",
+    when_empty: "`rackwright init` writes one to begin with",
+    when_second: "remove the `---`",
+    when_tagged: "write the plain value; secrets come from `prompt`, `env` or `file`",
+    schema: || &schema::SCHEMA,
+    unknown: suggest::unknown_field,
+};
 
 /// Places as they are with the byte order mark, which gets a warning of its own.
 fn moved(mut problems: Vec<Problem>, shift: usize) -> Vec<Problem> {

@@ -34,6 +34,49 @@ pub(super) fn read(text: &str, plain: bool, wants: &[Want<'_>]) -> Result<Value,
     Err(refusal.unwrap_or_else(|| not_a_scalar(text, wants)))
 }
 
+/// The JSON value of a scalar where anything may stand, as YAML's core schema has it. What YAML 1.1 and 1.2 read
+/// differently is refused: nobody knows which of them the program speaks that reads it next.
+pub(super) fn free(text: &str, plain: bool) -> Result<Value, WordError> {
+    let quoted = |what: &str| {
+        let message = format!("`{text}` is {what} to some programs and text to others");
+        Err(WordError::new(message, format!("write \"{text}\" if text is meant")))
+    };
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let number = digits.starts_with(|c: char| c.is_ascii_digit());
+    match text {
+        _ if !plain => Ok(text.into()),
+        "" | "~" | "null" | "Null" | "NULL" => Ok(Value::Null),
+        "true" | "True" | "TRUE" => Ok(true.into()),
+        "false" | "False" | "FALSE" => Ok(false.into()),
+        "y" | "Y" | "n" | "N" => quoted("yes or no"),
+        _ if truth(text).is_some() => quoted("yes or no"),
+        _ if !number => Ok(text.into()),
+        _ if digits.bytes().all(|b| b.is_ascii_digit()) => match text.parse::<i64>() {
+            Ok(number) if digits == "0" || !digits.starts_with('0') => Ok(number.into()),
+            _ => quoted("a number"),
+        },
+        _ if looks_octal_or_hex(digits) => quoted("a number"),
+        _ if digits.bytes().all(|b| b.is_ascii_digit() || b"._eE+-".contains(&b)) => {
+            match text.parse::<f64>() {
+                Ok(number) if number.is_finite() => Ok(number.into()),
+                _ => Ok(text.into()),
+            }
+        }
+        _ => Ok(text.into()),
+    }
+}
+
+/// `0x1f`, `0o17`, `0b1`, `1_000`: numbers in one YAML or the other.
+fn looks_octal_or_hex(digits: &str) -> bool {
+    let radix = |prefix: &str, radix: u32| {
+        digits
+            .strip_prefix(prefix)
+            .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_digit(radix)))
+    };
+    let grouped = digits.contains('_') && digits.bytes().all(|b| b.is_ascii_digit() || b == b'_');
+    radix("0x", 16) || radix("0o", 8) || radix("0b", 2) || grouped
+}
+
 fn not_a_scalar(text: &str, wants: &[Want<'_>]) -> WordError {
     let help = wants.iter().find_map(|want| match want {
         Want::List { .. } if !text.contains([',', '\n', '[', '{']) => Some(format!("write [{text}]")),

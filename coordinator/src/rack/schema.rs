@@ -37,19 +37,30 @@ fn without_noise(schema: &mut Value) {
 /// One way in which a value can be written.
 #[derive(Debug, Clone)]
 pub(super) enum Want<'s> {
+    /// Anything at all.
+    Any,
     Null,
     Boolean,
-    Integer { least: i64, most: i64 },
+    Integer {
+        least: i64,
+        most: i64,
+    },
     Word(&'s str),
-    Text { format: &'s str },
-    List { items: &'s Value, least: usize, most: usize },
+    Text {
+        format: &'s str,
+    },
+    List {
+        items: &'s Value,
+        least: usize,
+        most: usize,
+    },
     Object(&'s Map<String, Value>),
 }
 
 /// All ways in which a value can be written where `schema` holds.
 pub(super) fn wants(schema: &Value) -> Vec<Want<'_>> {
     let schema = follow(schema);
-    let Some(map) = schema.as_object() else { return vec![] };
+    let Some(map) = schema.as_object() else { return vec![Want::Any] };
     for union in ["anyOf", "oneOf"] {
         if let Some(branches) = map.get(union).and_then(Value::as_array) {
             return branches.iter().flat_map(wants).collect();
@@ -67,7 +78,7 @@ pub(super) fn wants(schema: &Value) -> Vec<Want<'_>> {
             kinds.iter().filter_map(Value::as_str).flat_map(|k| of_kind(k, map)).collect()
         }
         Some(Value::String(kind)) => of_kind(kind, map).into_iter().collect(),
-        _ => vec![],
+        _ => vec![Want::Any],
     }
 }
 
@@ -118,11 +129,14 @@ pub(super) fn required(object: &Map<String, Value>) -> impl Iterator<Item = &str
 }
 
 /// Every field of the schema, as (path of its section, name); lists add nothing to a path.
-pub(super) static CATALOGUE: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
+pub(super) static CATALOGUE: LazyLock<Vec<(String, String)>> = LazyLock::new(|| catalogue(&SCHEMA));
+
+/// Every field of a schema, as [`CATALOGUE`] has them.
+pub(crate) fn catalogue(schema: &Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    collect(&SCHEMA, "", &mut found);
+    collect(schema, "", &mut found);
     found
-});
+}
 
 fn collect(schema: &Value, at: &str, found: &mut Vec<(String, String)>) {
     for want in wants(schema) {

@@ -7,18 +7,19 @@ use rackwright_proto::name::SysctlKey;
 use serde_json::{Map, Value};
 
 use super::diagnostic::Place;
+use super::language::Language;
 use super::schema::{self, Want, join};
 use super::tree::{Entry, Marked, Shape};
 use super::{character, format, suggest};
 
 /// Something wrong, not yet translated into line and column.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Problem {
-    pub(super) severity: Severity,
-    pub(super) place: Place,
-    pub(super) path: String,
-    pub(super) message: String,
-    pub(super) help: Option<String>,
+pub(crate) struct Problem {
+    pub(crate) severity: Severity,
+    pub(crate) place: Place,
+    pub(crate) path: String,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
 }
 
 /// After so many problems, nobody reads the advice.
@@ -26,23 +27,24 @@ const ENOUGH: usize = 500;
 
 /// What the pass found: the rack as JSON (meaningful only without problems), and where everything stood.
 #[derive(Default)]
-pub(super) struct Outcome {
-    pub(super) value: Value,
-    pub(super) problems: Vec<Problem>,
+pub(crate) struct Outcome {
+    pub(crate) value: Value,
+    pub(crate) problems: Vec<Problem>,
     /// The place of each path: of a scalar itself, of a section's key.
-    pub(super) places: HashMap<String, Place>,
+    pub(crate) places: HashMap<String, Place>,
 }
 
 /// Compares the tree with the schema.
-pub(super) fn check(root: &Marked, text: &[char]) -> Outcome {
+pub(super) fn check(root: &Marked, text: &[char], language: &Language) -> Outcome {
     let newlines = (0..text.len()).filter(|at| text[*at] == '\n').collect();
-    let mut walk = Walk { text, newlines, outcome: Outcome::default(), secret: None };
+    let mut walk = Walk { language, text, newlines, outcome: Outcome::default(), secret: None };
     let top = Place { start: root.place.start, end: root.place.start + 1 };
-    let value = walk.value(root, top, &schema::SCHEMA, "");
+    let value = walk.value(root, top, (language.schema)(), "");
     Outcome { value, ..walk.outcome }
 }
 
 struct Walk<'a> {
+    language: &'a Language,
     text: &'a [char],
     /// Where lines end.
     newlines: Vec<usize>,
@@ -77,6 +79,9 @@ impl Walk<'_> {
     /// The value at `path` as JSON; `key` is where errors about a whole section point.
     fn value(&mut self, node: &Marked, key: Place, schema: &Value, path: &str) -> Value {
         let wants = schema::wants(schema);
+        if wants.iter().any(|want| matches!(want, Want::Any)) {
+            return self.free(node, key, path);
+        }
         let scalar = matches!(node.shape, Shape::Scalar { .. });
         self.outcome.places.insert(path.to_owned(), if scalar { node.place } else { key });
         match &node.shape {
@@ -84,6 +89,43 @@ impl Walk<'_> {
             Shape::Sequence(items) => self.sequence(items, node.place, &wants, path),
             Shape::Mapping(entries) => self.mapping(entries, node.place, key, &wants, path),
         }
+    }
+
+    /// A value of any shape, as another program reads it.
+    fn free(&mut self, node: &Marked, key: Place, path: &str) -> Value {
+        let scalar = matches!(node.shape, Shape::Scalar { .. });
+        self.outcome.places.insert(path.to_owned(), if scalar { node.place } else { key });
+        match &node.shape {
+            Shape::Scalar { text, plain } => match super::scalar::free(text, *plain) {
+                Ok(value) if !*plain || !self.odd_scalar(node, true, &[], path) => value,
+                Ok(_) => Value::Null,
+                Err(error) => {
+                    self.problem(node.place, path, error.message, error.help);
+                    Value::Null
+                }
+            },
+            Shape::Sequence(items) => {
+                let item = |(index, item): (usize, &Marked)| {
+                    self.free(item, item.place, &format!("{path}[{index}]"))
+                };
+                Value::Array(items.iter().enumerate().map(item).collect())
+            }
+            Shape::Mapping(entries) => {
+                let entries = self.without_duplicates(entries, path);
+                self.free_fields(&entries, path)
+            }
+        }
+    }
+
+    fn free_fields(&mut self, entries: &[&Entry], path: &str) -> Value {
+        let mut map = Map::new();
+        for entry in entries {
+            let at = join(path, &entry.key);
+            if !self.odd_key(entry, &at) {
+                map.insert(entry.key.clone(), self.free(&entry.value, entry.key_place, &at));
+            }
+        }
+        Value::Object(map)
     }
 
     fn sequence(&mut self, items: &[Marked], place: Place, wants: &[Want<'_>], path: &str) -> Value {
@@ -138,10 +180,11 @@ impl Walk<'_> {
             return Value::Null;
         };
         let entries = self.without_duplicates(entries, path);
-        if let Some(values) = object.get("additionalProperties").filter(|v| v.is_object()) {
-            return self.free_mapping(&entries, object, values, path);
+        match object.get("additionalProperties") {
+            Some(Value::Bool(true)) => self.free_fields(&entries, path),
+            Some(values @ Value::Object(_)) => self.free_mapping(&entries, object, values, path),
+            _ => self.fields(&entries, key, object, path),
         }
-        self.fields(&entries, key, object, path)
     }
 
     fn without_duplicates<'e>(&mut self, entries: &'e [Entry], path: &str) -> Vec<&'e Entry> {
@@ -248,7 +291,7 @@ impl Walk<'_> {
         }
         let names: Vec<&str> = schema::fields(object).map(|(name, _)| name).collect();
         let siblings: Vec<&str> = entries.iter().map(|e| e.key.as_str()).collect();
-        let guess = suggest::unknown_field(&entry.key, section, &names, &siblings);
+        let guess = (self.language.unknown)(&entry.key, section, &names, &siblings);
         self.problem(entry.key_place, path, message, Some(guess.help));
         guess.sibling
     }

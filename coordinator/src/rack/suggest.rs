@@ -2,14 +2,14 @@
 
 use serde_json::{Map, Value};
 
-use super::schema::{self, CATALOGUE, Want};
+use super::schema::{self, Want};
 
 /// What an unknown field likely was.
-pub(super) struct Guess {
+pub(crate) struct Guess {
     /// What to tell.
-    pub(super) help: String,
+    pub(crate) help: String,
     /// The field of the same section that was meant.
-    pub(super) sibling: Option<String>,
+    pub(crate) sibling: Option<String>,
 }
 
 /// Lower-case letters and digits only: `strictArp`, `strict_arp` and `strictARP` are one word.
@@ -45,7 +45,7 @@ const KNOWN_AS: [(&str, &str, &str); 10] = [
     ("kubernetes.metallb.pools", "ranges", "did you mean `addresses`?"),
 ];
 
-/// What to say about `field`, unknown in the section `path` that knows `names`; `siblings` stand beside it.
+/// What to say about `field`, unknown in the section `path` of a rack that knows `names`; `siblings` stand beside it.
 pub(super) fn unknown_field(field: &str, path: &str, names: &[&str], siblings: &[&str]) -> Guess {
     let only = |help: String| Guess { help, sibling: None };
     if let Some(help) = istio_operator(field, path, siblings) {
@@ -56,11 +56,22 @@ pub(super) fn unknown_field(field: &str, path: &str, names: &[&str], siblings: &
         let sibling = names.iter().find(|n| advice.contains(&format!("mean `{n}`"))).map(|n| (*n).to_owned());
         return Guess { help: (*advice).to_owned(), sibling };
     }
+    known_elsewhere(field, &section, names, &schema::CATALOGUE)
+}
+
+/// What to say about `field`, unknown in a section that knows `names`, by a catalogue of all sections' fields.
+pub(crate) fn known_elsewhere(
+    field: &str,
+    section: &str,
+    names: &[&str],
+    catalogue: &[(String, String)],
+) -> Guess {
+    let only = |help: String| Guess { help, sibling: None };
     let here = closest(field, names);
     if let Some(name) = here.filter(|n| bare(n) == bare(field)) {
         return Guess { help: format!("did you mean `{name}`?"), sibling: Some(name.to_owned()) };
     }
-    if let Some(home) = elsewhere(field, &section) {
+    if let Some(home) = elsewhere(field, section, catalogue) {
         return only(home);
     }
     match here {
@@ -69,7 +80,7 @@ pub(super) fn unknown_field(field: &str, path: &str, names: &[&str], siblings: &
     }
 }
 
-fn without_indices(path: &str) -> String {
+pub(crate) fn without_indices(path: &str) -> String {
     let mut depth = 0;
     path.chars()
         .filter(|c| {
@@ -82,11 +93,11 @@ fn without_indices(path: &str) -> String {
 }
 
 /// Another section that knows the field, nearest first.
-fn elsewhere(field: &str, section: &str) -> Option<String> {
+fn elsewhere(field: &str, section: &str, catalogue: &[(String, String)]) -> Option<String> {
     let same = |name: &str| bare(name) == bare(field);
     // Names such as `name` and `path` are known in so many places that naming one would mislead.
     let homes: Vec<&(String, String)> =
-        CATALOGUE.iter().filter(|(at, name)| same(name) && at != section).collect();
+        catalogue.iter().filter(|(at, name)| same(name) && at != section).collect();
     if homes.is_empty() || homes.len() > 3 {
         return None;
     }
@@ -137,6 +148,7 @@ pub(super) fn expected(wants: &[Want<'_>]) -> String {
     for want in wants {
         let part = match want {
             Want::Null => continue,
+            Want::Any => "anything".to_owned(),
             Want::Boolean => "true or false".to_owned(),
             Want::Integer { .. } => "a whole number".to_owned(),
             Want::Word(word) => format!("`{word}`"),

@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 
 use super::diagnostic::Place;
+use super::language::Language;
 
-/// The deepest nesting; a rack needs ten, a definition of a resource has its schema inside.
+/// The deepest nesting; a rack needs ten.
 const DEEPEST: usize = 40;
+/// The same of manifests: a definition of a resource has its schema inside.
 const DEEPEST_OF_OBJECTS: usize = 120;
 /// The most nodes, with aliases expanded.
 const MOST: usize = 200_000;
@@ -57,32 +59,9 @@ enum Open {
     Mapping { start: Place, anchor: usize, entries: Vec<Entry>, key: Option<(String, Place)> },
 }
 
-/// What kind of text is read, and how strictly.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Rack,
-    /// Any number of documents, of which programs other than this one make sense.
-    Objects,
-}
-
-impl Kind {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Rack => "a rack",
-            Self::Objects => "a manifest",
-        }
-    }
-
-    fn deepest(self) -> usize {
-        match self {
-            Self::Rack => DEEPEST,
-            Self::Objects => DEEPEST_OF_OBJECTS,
-        }
-    }
-}
-
-struct Builder {
-    kind: Kind,
+struct Builder<'l> {
+    /// `None` for manifests: any number of documents, of which other programs make sense.
+    language: Option<&'l Language>,
     documents: Vec<Marked>,
     stack: Vec<Open>,
     anchors: HashMap<usize, Marked>,
@@ -91,22 +70,22 @@ struct Builder {
 }
 
 /// The tree of the one document in `text`, or what keeps it from being one.
-pub(crate) fn parse(text: &str) -> Result<Marked, Fault> {
-    let mut builder = Builder::new(Kind::Rack);
+pub(crate) fn parse(text: &str, language: &Language) -> Result<Marked, Fault> {
+    let mut builder = Builder::new(Some(language));
     builder.read(Parser::new_from_str(text))?;
     builder.root.ok_or_else(|| {
-        fault(Place::default(), "the rack is empty", "`rackwright init` writes one to begin with")
+        fault(Place::default(), format!("the {} is empty", language.noun), language.when_empty)
     })
 }
 
-/// The trees of all documents in `text` up to the first that is none, and what keeps that from being one.
+/// The trees of all documents in the text of a manifest up to the first that is none, and what keeps that from being one.
 pub(crate) fn documents(text: &str) -> (Vec<Marked>, Option<Fault>) {
-    let mut builder = Builder::new(Kind::Objects);
+    let mut builder = Builder::new(None);
     let fault = builder.read(Parser::new_from_str(text)).err();
     (builder.documents, fault)
 }
 
-fn fault(place: Place, message: impl Into<String>, help: &str) -> Fault {
+fn fault(place: Place, message: impl Into<String>, help: impl Into<String>) -> Fault {
     Fault { place, message: message.into(), help: Some(help.into()) }
 }
 
@@ -114,10 +93,14 @@ fn place(span: Span) -> Place {
     Place { start: span.start.index(), end: span.end.index() }
 }
 
-impl Builder {
-    fn new(kind: Kind) -> Self {
+impl<'l> Builder<'l> {
+    fn new(language: Option<&'l Language>) -> Self {
         let (documents, stack) = (Vec::new(), Vec::new());
-        Self { kind, documents, stack, anchors: HashMap::new(), nodes: 0, root: None }
+        Self { language, documents, stack, anchors: HashMap::new(), nodes: 0, root: None }
+    }
+
+    fn noun(&self) -> &'static str {
+        self.language.map_or("manifest", |language| language.noun)
     }
 
     fn read<'a>(&mut self, mut parser: Parser<'a, StrInput<'a>>) -> Result<(), Fault> {
@@ -134,9 +117,11 @@ impl Builder {
     fn event(&mut self, event: Event<'_>, place: Place) -> Result<(), Fault> {
         match event {
             Event::DocumentStart(_) if self.root.is_some() => {
-                return Err(fault(place, "a second document", "a rack is one document; remove the `---`"));
+                let what = self.language.map_or("", |language| language.when_second);
+                let help = format!("a {} is one document; {what}", self.noun());
+                return Err(fault(place, "a second document", help));
             }
-            Event::DocumentEnd if self.kind == Kind::Objects => {
+            Event::DocumentEnd if self.language.is_none() => {
                 // Anchors end with their document.
                 self.anchors.clear();
                 self.documents.extend(self.root.take());
@@ -170,9 +155,13 @@ impl Builder {
     }
 
     fn known_tag(&self, tag: Option<&Tag>, place: Place) -> Result<(), Fault> {
-        match self.kind {
-            Kind::Rack => known_in_racks(tag, place),
-            Kind::Objects => Ok(()),
+        let Some(language) = self.language else { return Ok(()) };
+        match tag {
+            Some(tag) if !tag.is_yaml_core_schema() && (tag.handle != "!" || !tag.suffix.is_empty()) => {
+                let message = format!("the tag {tag} means nothing in a {}", language.noun);
+                Err(fault(place, message, language.when_tagged))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -180,12 +169,12 @@ impl Builder {
         if matches!(self.stack.last(), Some(Open::Mapping { key: None, .. })) {
             return Err(fault(place, "a key that is not one word", "quote it if it is meant as text"));
         }
-        let deepest = self.kind.deepest();
+        let deepest = if self.language.is_some() { DEEPEST } else { DEEPEST_OF_OBJECTS };
         if self.stack.len() >= deepest {
             return Err(fault(
                 place,
                 format!("nested more than {deepest} deep"),
-                &format!("{} is flatter than that", self.kind.word()),
+                format!("a {} is flatter than that", self.noun()),
             ));
         }
         self.stack.push(open);
@@ -216,7 +205,7 @@ impl Builder {
             return Err(fault(
                 marked.place,
                 format!("more than {MOST} values"),
-                &format!("{} is smaller than that, aliases included", self.kind.word()),
+                format!("a {} is smaller than that, aliases included", self.noun()),
             ));
         }
         if anchor > 0 {
@@ -226,7 +215,7 @@ impl Builder {
             None => self.root = Some(marked),
             Some(Open::Sequence { items, .. }) => items.push(marked),
             Some(Open::Mapping { entries, key, .. }) => match key.take() {
-                None => *key = Some(key_of(marked, self.kind)?),
+                None => *key = Some(key_of(marked, self.language.is_none())?),
                 Some((key, key_place)) => entries.push(Entry { key, key_place, value: marked }),
             },
         }
@@ -234,28 +223,15 @@ impl Builder {
     }
 }
 
-fn key_of(marked: Marked, kind: Kind) -> Result<(String, Place), Fault> {
+fn key_of(marked: Marked, merges: bool) -> Result<(String, Place), Fault> {
     match marked.shape {
-        Shape::Scalar { text, plain: true } if text == "<<" && kind == Kind::Rack => Err(fault(
+        Shape::Scalar { text, plain: true } if text == "<<" && !merges => Err(fault(
             marked.place,
             "merge keys (`<<`) are not YAML 1.2",
             "write the fields out, or use an alias for a whole value",
         )),
         Shape::Scalar { text, .. } => Ok((text, marked.place)),
         _ => Err(fault(marked.place, "a key that is not one word", "quote it if it is meant as text")),
-    }
-}
-
-fn known_in_racks(tag: Option<&Tag>, place: Place) -> Result<(), Fault> {
-    match tag {
-        Some(tag) if !tag.is_yaml_core_schema() && (tag.handle != "!" || !tag.suffix.is_empty()) => {
-            Err(fault(
-                place,
-                format!("the tag {tag} means nothing in a rack"),
-                "write the plain value; secrets come from `prompt`, `env` or `file`",
-            ))
-        }
-        _ => Ok(()),
     }
 }
 

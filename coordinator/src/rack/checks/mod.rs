@@ -17,7 +17,7 @@ use super::structure::Problem;
 
 /// All problems of a well-formed rack.
 pub(super) fn check(rack: &Rack, places: &HashMap<String, Place>) -> Vec<Problem> {
-    let mut found = Found { places, problems: Vec::new() };
+    let mut found = Found::new(places);
     nodes::check(rack, &mut found);
     hosts::check(rack, &mut found);
     addresses::check(rack, &mut found);
@@ -27,17 +27,21 @@ pub(super) fn check(rack: &Rack, places: &HashMap<String, Place>) -> Vec<Problem
 }
 
 /// Collects problems and finds their places.
-struct Found<'a> {
+pub(crate) struct Found<'a> {
     places: &'a HashMap<String, Place>,
-    problems: Vec<Problem>,
+    pub(crate) problems: Vec<Problem>,
 }
 
-impl Found<'_> {
-    fn error(&mut self, path: impl Display, message: impl Display, help: impl Display) {
+impl<'a> Found<'a> {
+    pub(crate) fn new(places: &'a HashMap<String, Place>) -> Self {
+        Self { places, problems: Vec::new() }
+    }
+
+    pub(crate) fn error(&mut self, path: impl Display, message: impl Display, help: impl Display) {
         self.add(Severity::Error, path.to_string(), message.to_string(), help.to_string());
     }
 
-    fn warning(&mut self, path: impl Display, message: impl Display, help: impl Display) {
+    pub(crate) fn warning(&mut self, path: impl Display, message: impl Display, help: impl Display) {
         self.add(Severity::Warning, path.to_string(), message.to_string(), help.to_string());
     }
 

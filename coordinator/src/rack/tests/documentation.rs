@@ -61,6 +61,7 @@ fn describe(path: &str, field: &Value, must: bool) -> Field {
 
 fn kind(want: &Want<'_>) -> Option<String> {
     Some(match want {
+        Want::Any => "anything".to_owned(),
         Want::Null => return None,
         Want::Boolean => "boolean".into(),
         Want::Integer { least, most } => format!("number from {least} to {most}"),
