@@ -81,11 +81,7 @@ pub async fn between_turns(
 ) -> Vec<Finding> {
     let until = Instant::now() + within;
     let found = loop {
-        // What the cluster says now; the answer of a moment ago where it cannot be asked.
-        let facts = match cluster::wishes(context) {
-            Some(wishes) => gather(&cluster.api, &wishes).await.ok(),
-            None => None,
-        };
+        let facts = refreshed(context, cluster).await;
         let facts = facts.as_ref().unwrap_or(&cluster.sight.facts);
         let mut proof = services(context, facts, heard).await;
         proof.findings.extend(names_from(context, facts, heard, vec![node.to_owned()]).await);
@@ -95,6 +91,11 @@ pub async fn between_turns(
         tokio::time::sleep(PAUSE).await;
     };
     judge::settle(&context.loaded.rack, found, Asked::Some)
+}
+
+/// What the cluster says now; `None` where it cannot be asked: then the answer of a moment ago must do.
+pub(super) async fn refreshed(context: &Context, cluster: &Cluster) -> Option<ClusterFacts> {
+    gather(&cluster.api, &cluster::wishes(context)?).await.ok()
 }
 
 /// Asks all hosts for DNS.
