@@ -23,7 +23,7 @@ use crate::host::detach::Task;
 use crate::host::{Host, is_root, now_ms};
 use crate::journal::{RunDir, RunError, is_finished};
 use crate::ledger::Book;
-use crate::{drift, facts, l2, lock, reach, step};
+use crate::{drift, examine, facts, l2, lock, reach, step};
 
 /// How long a coordinator may stay silent before it is taken for gone.
 const IDLE: Duration = Duration::from_secs(15 * 60);
@@ -192,6 +192,9 @@ impl<W: AsyncWrite + Unpin> Session<'_, W> {
                 }
                 Request::Traces => {
                     self.say(&Reply::Traces(Box::new(self.host.traces()))).await?;
+                }
+                Request::Examine(what) => {
+                    self.say(&Reply::Examined(Box::new(examine::examine(self.host, &what).await))).await?;
                 }
                 Request::Run(run) => match self.start(&run, basics).await {
                     Ok(dir) => self.follow(&dir, 0, &run.plan.node.to_string()).await?,
