@@ -9,6 +9,7 @@
 pub mod apply;
 pub mod check;
 pub mod cluster;
+pub mod diagnose;
 pub mod migrate;
 pub mod nodes;
 pub mod paint;
