@@ -10,7 +10,7 @@ use super::case::{Case, Host};
 
 /// From where it was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum From {
+pub(super) enum From {
     /// From the host itself.
     Host,
     /// From a pod on it.
@@ -19,28 +19,28 @@ pub enum From {
 
 /// One question for a name of the cluster, and what came of it.
 #[derive(Debug, Clone, Copy)]
-pub struct Name<'a> {
-    pub host: &'a Host,
-    pub from: From,
-    pub server: IpAddr,
-    pub transport: Transport,
-    pub answer: Result<(Rcode, &'a [String]), &'a str>,
+pub(super) struct Name<'a> {
+    pub(super) host: &'a Host,
+    pub(super) from: From,
+    pub(super) server: IpAddr,
+    pub(super) transport: Transport,
+    pub(super) answer: Result<(Rcode, &'a [String]), &'a str>,
 }
 
 impl Name<'_> {
     /// Whether it came with an address.
-    pub fn good(&self) -> bool {
+    pub(super) fn good(&self) -> bool {
         self.answer.is_ok_and(|(rcode, records)| rcode == Rcode::NOERROR && !records.is_empty())
     }
 }
 
 /// One connection, and what came of it.
 #[derive(Debug, Clone, Copy)]
-pub struct Door<'a> {
-    pub host: &'a Host,
-    pub from: From,
-    pub to: std::net::SocketAddr,
-    pub answer: Result<(), &'a str>,
+pub(super) struct Door<'a> {
+    pub(super) host: &'a Host,
+    pub(super) from: From,
+    pub(super) to: std::net::SocketAddr,
+    pub(super) answer: Result<(), &'a str>,
 }
 
 fn pairs<'a>(host: &'a Host, said: &'a Examined) -> impl Iterator<Item = (From, &'a Asked, &'a Reached)> {
@@ -107,7 +107,7 @@ impl Case {
 
 /// What came of the echoes to one address.
 #[derive(Debug, Clone, Copy)]
-pub struct Echoes<'a> {
-    pub small: &'a Echoed,
-    pub large: Option<(u16, &'a Echoed)>,
+pub(super) struct Echoes<'a> {
+    pub(super) small: &'a Echoed,
+    pub(super) large: Option<(u16, &'a Echoed)>,
 }
