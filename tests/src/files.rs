@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::kube::{Metallb, PODS, Release};
+use crate::kube::{Istio, Metallb, PODS, Release};
 use crate::layout::{Layout, RESOLVER_ADDRESS};
 use crate::spec::{BASTION, Kind, Login, Spec};
 
@@ -32,8 +32,28 @@ impl Manifest {
     }
 }
 
+/// Istio's release archive in the rack's folder, and what is set besides.
+#[derive(Debug)]
+pub(crate) struct Mesh {
+    pub(crate) istio: Istio,
+    /// The archive's name there.
+    pub(crate) archive: String,
+    pub(crate) sha256: String,
+}
+
+impl Mesh {
+    /// The name of the IstioOperator.
+    pub(crate) const SETTINGS: &str = "istio.yaml";
+}
+
 /// The rack's file; a rack with a manifest is one of a cluster.
-pub(crate) fn rack_yaml(spec: &Spec, layout: &Layout, dir: &Path, manifest: Option<&Manifest>) -> String {
+pub(crate) fn rack_yaml(
+    spec: &Spec,
+    layout: &Layout,
+    dir: &Path,
+    manifest: Option<&Manifest>,
+    mesh: Option<&Mesh>,
+) -> String {
     let mut yaml = format!(
         "# A rack of the lab: made by `cargo lab up`, gone with `cargo lab down`.\n\
          apiVersion: rackwright.dev/v1\nkind: Rack\nssh:\n  user: {}\n",
@@ -61,7 +81,25 @@ pub(crate) fn rack_yaml(spec: &Spec, layout: &Layout, dir: &Path, manifest: Opti
         (Kind::Kube(release), Some(manifest)) => yaml.push_str(&wanted_of_cluster(release, manifest)),
         _ => yaml.push_str(WANTED),
     }
-    yaml
+    yaml + &mesh.map(wanted_of_mesh).unwrap_or_default()
+}
+
+/// Goes on in `kubernetes`.
+fn wanted_of_mesh(mesh: &Mesh) -> String {
+    let Mesh { istio, archive, sha256 } = mesh;
+    let method = if *istio == Istio::V1_23 { "    method: operator\n" } else { "" };
+    format!(
+        "  istio:
+    version: {version}
+{method}    profile: default
+    archive:
+      path: {archive}
+      sha256: {sha256}
+    file: {settings}
+",
+        version = istio.version(),
+        settings = Mesh::SETTINGS,
+    )
 }
 
 /// What a rack of the lab with a cluster wants: from a cluster as kubeadm leaves it to a Service `web` that is
@@ -138,7 +176,7 @@ mod tests {
         let dir = Path::new("/rack");
         format!(
             "{}---\n{}",
-            rack_yaml(spec, &layout, dir, manifest_of(spec).as_ref()),
+            rack_yaml(spec, &layout, dir, manifest_of(spec).as_ref(), mesh_of(spec).as_ref()),
             ssh_config(spec, &layout, dir)
         )
     }
@@ -155,19 +193,33 @@ mod tests {
         for release in [Release::V1_30, Release::V1_37] {
             for metallb in [Metallb::V0_13, Metallb::V0_16] {
                 let spec = Spec::new("lab".parse().unwrap(), 4).kube(release).metallb(metallb);
-                assert_accepted(&spec.control_planes(3));
+                assert_accepted(&spec.clone().control_planes(3));
+                assert_accepted(&spec.clone().istio(Istio::V1_29).overlay());
+                assert_accepted(&spec.istio(Istio::V1_23));
             }
         }
     }
 
     fn assert_accepted(spec: &Spec) {
-        let text = rack_yaml(spec, &lay_out(spec), Path::new("/rack"), manifest_of(spec).as_ref());
+        let (manifest, mesh) = (manifest_of(spec), mesh_of(spec));
+        let text = rack_yaml(spec, &lay_out(spec), Path::new("/rack"), manifest.as_ref(), mesh.as_ref());
         let (_, warnings) = rackwright::rack::parse("rack.yaml", &text).unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
     }
 
     fn manifest_of(spec: &Spec) -> Option<Manifest> {
         matches!(spec.kind, Kind::Kube(_)).then(|| Manifest::new(spec.cluster.metallb, "kind: Namespace"))
+    }
+
+    fn mesh_of(spec: &Spec) -> Option<Mesh> {
+        let mesh = |istio| Mesh { istio, archive: "istio.tar.gz".to_owned(), sha256: "0".repeat(64) };
+        spec.cluster.istio.map(mesh)
+    }
+
+    #[test]
+    fn files_of_a_rack_with_a_mesh() {
+        let spec = Spec::new("lab".parse().unwrap(), 2).kube(Release::V1_37).istio(Istio::V1_29);
+        insta::assert_snapshot!(rendered(&spec));
     }
 
     #[test]

@@ -45,7 +45,10 @@ pub use base::ensure as ensure_base;
 pub use defect::{Defect, Edit, NEIGHBOUR, WRONG_MTU};
 pub use error::{Doing, LabError, Result, chain};
 pub use host::Host;
-pub use kube::{Cluster, ClusterDefect, ClusterShape, Metallb, Outside, Release, suite as clusters};
+pub use kube::{
+    Archive, Cluster, ClusterDefect, ClusterShape, Istio, Metallb, Outside, PodNetwork, Release, helm,
+    mesh_web, suite as clusters,
+};
 pub use names::{RACKS, RackName, netns_path};
 pub use need::Lack;
 pub use rack::Lab;

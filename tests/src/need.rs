@@ -117,7 +117,7 @@ fn missing_packages(tools: &[Tool]) -> Vec<&'static str> {
     packages
 }
 
-fn on_path(program: &str) -> bool {
+pub(crate) fn on_path(program: &str) -> bool {
     let path = std::env::var("PATH").unwrap_or_default();
     path.split(':')
         .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"])

@@ -49,7 +49,7 @@ impl Trees {
         match spec.kind {
             Kind::Systemd | Kind::Light => Ok(Self { base: base::ensure()?, parts: None, template: None }),
             Kind::Kube(release) => {
-                let parts = Parts::ensure(release, spec.cluster.metallb)?;
+                let parts = Parts::ensure(release, &spec.cluster)?;
                 let template = Some(kube::template_of(spec, release, &parts)).filter(|path| path.is_dir());
                 Ok(Self { base: parts.base.clone(), parts: Some(parts), template })
             }
@@ -275,7 +275,8 @@ impl Lab {
         }
         self.write("known_hosts", &known)?;
         self.write("ssh_config", &files::ssh_config(&self.spec, &self.layout, &self.dir()))?;
-        let rack = files::rack_yaml(&self.spec, &self.layout, &self.dir(), manifest.as_ref());
+        let mesh = self.spec.cluster.istio.map(|istio| self.give_archive(istio)).transpose()?;
+        let rack = files::rack_yaml(&self.spec, &self.layout, &self.dir(), manifest.as_ref(), mesh.as_ref());
         self.write("rack.yaml", &rack)
     }
 
@@ -286,6 +287,18 @@ impl Lab {
         let manifest = files::Manifest::new(self.spec.cluster.metallb, &text);
         self.write(&manifest.file, &text)?;
         Ok(manifest)
+    }
+
+    /// Istio's archive and settings, likewise.
+    fn give_archive(&self, istio: kube::Istio) -> Result<files::Mesh> {
+        let archive = istio.archive()?;
+        let there = self.dir().join(archive.file());
+        // The cache may be another file system.
+        let linked =
+            fs::hard_link(&archive.path, &there).or_else(|_| fs::copy(&archive.path, &there).map(drop));
+        linked.doing(|| format!("put {} beside the rack's file", archive.path.display()))?;
+        self.write(files::Mesh::SETTINGS, &kube::settings_for(&self.spec))?;
+        Ok(files::Mesh { istio, archive: archive.file(), sha256: archive.sha256 })
     }
 
     /// Plugs a device that is no node into the segment; it answers ARP for its address, which is one of

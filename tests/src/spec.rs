@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::defect::Defect;
 use crate::error::{LabError, Result};
-use crate::kube::{ClusterDefect, ClusterShape, Metallb, Release};
+use crate::kube::{ClusterDefect, ClusterShape, Istio, Metallb, PodNetwork, Release};
 use crate::layout::MOST_IN_24;
 use crate::names::RackName;
 
@@ -105,6 +105,18 @@ impl Spec {
         self
     }
 
+    /// Which Istio the rack's file tells and the hosts have images of; not installed by that.
+    pub fn istio(mut self, version: Istio) -> Self {
+        self.cluster.istio = Some(version);
+        self
+    }
+
+    /// Packets go between the pods of different hosts inside of VXLAN, not as they are.
+    pub fn overlay(mut self) -> Self {
+        self.cluster.network = PodNetwork::Vxlan;
+        self
+    }
+
     /// Orders a defect of a cluster. The host matters only to those that are of one node.
     pub fn cluster_defect(mut self, host: &str, defect: ClusterDefect) -> Self {
         self.cluster.defects.push((host.to_owned(), defect));
@@ -180,7 +192,10 @@ impl Spec {
                 "one host alone cannot have another's machine-id: order at least two hosts".to_owned(),
             );
         }
-        Ok(())
+        if self.cluster.istio == Some(Istio::V1_17) {
+            return refuse("of Istio 1.17 the lab has the archive only, and no images".to_owned());
+        }
+        self.cluster.defects.iter().try_for_each(|(_, defect)| defect.fits(self))
     }
 }
 

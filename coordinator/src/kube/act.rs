@@ -85,14 +85,15 @@ pub async fn observe(api: &Api, step: &ClusterStep) -> Result<ClusterSeen, KubeE
 /// # Errors
 /// The cluster cannot be reached, or refuses.
 pub async fn get(api: &Api, step: &ObjectStep) -> Result<Option<Value>, KubeError> {
-    let resource = match api.resource(&step.api_version, &step.kind).await {
-        Ok(resource) => resource,
-        Err(error) if matches!(*error.fault, KubeFault::NoSuchKind { .. } | KubeFault::NotFound) => {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
+    let look = async {
+        let resource = api.resource(&step.api_version, &step.kind).await?;
+        api.get_object(&resource, step.namespace.as_deref(), &step.name).await
     };
-    api.get_object(&resource, step.namespace.as_deref(), &step.name).await
+    match look.await {
+        // A kind that goes is served no longer before it is gone from what the cluster says that it serves.
+        Err(error) if matches!(*error.fault, KubeFault::NoSuchKind { .. } | KubeFault::NotFound) => Ok(None),
+        looked => looked,
+    }
 }
 
 /// The same once a step is done, and in short for the receipts.

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 use rackwright_lab::talk::say;
-use rackwright_lab::{ClusterDefect, Login, Metallb, Order, RackName, Release, Result, Spec, sweep};
+use rackwright_lab::{
+    ClusterDefect, Istio, Login, Metallb, Order, PodNetwork, RackName, Release, Result, Spec, sweep,
+};
 
 use super::become_command;
 
@@ -41,8 +43,17 @@ struct Up {
     /// Which MetalLB the rack's file tells
     #[arg(long, value_enum, default_value_t = Metallb::V0_13)]
     metallb: Metallb,
-    /// What shall be wrong: dns-no-upstream, dns-loop, webhook-unreachable, speakers-apart, no-endpoints; or, with
-    /// a node, proxy-never-ready, proxy-stuck, former-cni0, and what `cargo lab up` knows
+    /// Which Istio the rack's file tells and the hosts have images of; none when left out
+    #[arg(long, value_enum)]
+    istio: Option<Istio>,
+    /// How packets go between the pods of different hosts
+    #[arg(long, value_enum, default_value_t = PodNetwork::Routes)]
+    network: PodNetwork,
+    /// How many L2 segments every host is on
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    segments: usize,
+    /// What shall be wrong, as docs/lab.md lists it: of the cluster, as dns-loop; of a node, as w1=proxy-stuck; and
+    /// what `cargo lab up` knows
     #[arg(long = "defect", value_name = "[NODE=]KIND", value_parser = defect)]
     defects: Vec<Defective>,
     /// As whom the rack's file tells to log in
@@ -112,7 +123,8 @@ impl Cluster {
 impl Up {
     fn run(self) -> Result<ExitCode> {
         let spec = Spec::new(self.which.name, self.nodes).login(self.login).kube(self.kubernetes);
-        let mut spec = spec.control_planes(self.control_planes).metallb(self.metallb);
+        let mut spec = spec.control_planes(self.control_planes).metallb(self.metallb).segments(self.segments);
+        (spec.cluster.istio, spec.cluster.network) = (self.istio, self.network);
         for defect in self.defects {
             match defect {
                 Defective::Host(order) => spec.defects.push(order),

@@ -11,7 +11,7 @@ use super::{given, go};
 use crate::agents::checkout;
 use crate::base::{CACHE, lock_cache, short_hash};
 use crate::error::{Doing, LabError, Result};
-use crate::run::{last_lines, must};
+use crate::run::{command, last_lines, must};
 use crate::sys;
 use crate::talk::say;
 
@@ -111,8 +111,9 @@ fn keep_files(component: &Component, source: &Path, into: &Path) -> Result<()> {
         list.args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module]).current_dir(source);
         let from = must(list, &format!("find the source of {module}"), LIST_LIMIT)?;
         let from = Path::new(from.text()).join(path);
-        let name = from.file_name().unwrap_or_default();
-        fs::copy(&from, into.join(name)).doing(|| format!("copy {}", from.display()))?;
+        let mut copy = command("cp");
+        copy.args(["--recursive", "--no-preserve=mode"]).arg(&from).arg(into);
+        must(copy, &format!("copy {}", from.display()), LIST_LIMIT)?;
     }
     Ok(())
 }

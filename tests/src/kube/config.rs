@@ -94,9 +94,10 @@ fn etcd_flags(release: Release, several: bool) -> String {
     }
 }
 
-/// The network of one node's pods: a bridge, and addresses of the node's range.
-pub(super) fn conflist(range: &str) -> String {
-    let list = serde_json::json!({
+/// The network of one node's pods: a bridge, and addresses of the node's range. Without an MTU they have the
+/// bridge's own.
+pub(super) fn conflist(range: &str, mtu: Option<u32>) -> String {
+    let mut list = serde_json::json!({
         "cniVersion": "1.0.0",
         "name": "lab",
         "plugins": [
@@ -114,6 +115,9 @@ pub(super) fn conflist(range: &str) -> String {
             {"type": "portmap", "capabilities": {"portMappings": true}},
         ],
     });
+    if let Some(mtu) = mtu {
+        list["plugins"][0]["mtu"] = mtu.into();
+    }
     format!("{list:#}\n")
 }
 
@@ -150,7 +154,7 @@ mod tests {
         let texts = [
             kubeadm(Release::V1_37, &[all[0].address]),
             kubeadm(Release::V1_30, &[all[0].address, all[1].address]),
-            conflist(&all[1].range),
+            conflist(&all[1].range, None),
             routes("w1", &all),
             masquerade(),
         ];

@@ -1,18 +1,11 @@
-//! What can be wrong with a cluster on order. Each is something that operators really meet, and is done to the
-//! real thing: by a unit on a host that also does it at every boot, or by an edit in the API.
+//! What can be wrong with a cluster on order. Each is something that operators really meet.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::{Cluster, workload};
+use super::PodNetwork;
 use crate::error::{LabError, Result};
-use crate::host::Host;
-
-/// An upstream that nobody answers at.
-const NOWHERE: &str = "192.0.2.254";
-/// The cluster's own name server, by kubeadm's choice.
-const CLUSTER_DNS: &str = "10.96.0.10";
-const KUBEADM_FORWARD: &str = "forward . /etc/resolv.conf";
+use crate::spec::Spec;
 
 /// One kind of defect of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -22,6 +15,33 @@ pub enum ClusterDefect {
     DnsNoUpstream,
     /// CoreDNS forwards to the Service that it is behind, as blogs advise.
     DnsLoop,
+    /// CoreDNS is scaled to nothing.
+    DnsDown,
+    /// The name server's Service selects no pod, though CoreDNS runs.
+    DnsNoEndpoints,
+    /// On this host kubelet tells pods of a name server that is not there.
+    KubeletDns,
+    /// On this host the name server's Service is not translated: kube-proxy's rules for it vanish.
+    DnatMissing,
+    /// This host forwards no packets.
+    IpForwardOff,
+    /// On this host packets between pods of one bridge pass the rules by, so that Services answer from the wrong
+    /// address.
+    BridgeNfOff,
+    /// The hosts drop each other's VXLAN packets. For clusters with an overlay.
+    OverlayClosed,
+    /// To and from this host packets above 1400 bytes vanish without a word.
+    SmallMtu,
+    /// Packets for pods of this host arrive on its second interface, where its strict filter drops them. For
+    /// clusters on two segments.
+    RpFilter,
+    /// On this host the kernel remembers that the name server is a pod which is no more, for those who ask from
+    /// ports 40000 to 40007.
+    StaleNat,
+    /// On this host another network, as a VPN brings it, covers half of every other host's pods.
+    CidrOverlap,
+    /// Envoy rejects its configuration: what upstream's lacks is not turned off. For clusters with Istio.
+    GatewayRejects,
     /// On this host kube-proxy ends as soon as it starts, in mode nftables: another program owns its table.
     ProxyNeverReady,
     /// On this host kube-proxy's pod never starts: its lock file is a directory.
@@ -36,109 +56,92 @@ pub enum ClusterDefect {
     FormerCni0,
 }
 
+/// The unit of a defect that is done by one: its name, and its text.
+macro_rules! unit {
+    ($name:literal) => {
+        Some(($name, include_str!(concat!("defects/", $name, ".service"))))
+    };
+}
+
 impl ClusterDefect {
     /// Whether it is of one host; the others are of the whole cluster.
     pub fn is_of_host(self) -> bool {
-        matches!(self, Self::ProxyNeverReady | Self::ProxyStuck | Self::FormerCni0)
+        use ClusterDefect as D;
+        matches!(
+            self,
+            D::KubeletDns
+                | D::DnatMissing
+                | D::IpForwardOff
+                | D::BridgeNfOff
+                | D::SmallMtu
+                | D::RpFilter
+                | D::StaleNat
+                | D::CidrOverlap
+                | D::ProxyNeverReady
+                | D::ProxyStuck
+                | D::FormerCni0
+        )
     }
 
     /// The unit that does it at each boot, for those that are done so.
-    fn unit(self) -> Option<(&'static str, &'static str)> {
+    pub(super) fn unit(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::ProxyNeverReady => {
-                Some(("proxy-never-ready", include_str!("defects/proxy-never-ready.service")))
-            }
-            Self::WebhookUnreachable => {
-                Some(("webhook-unreachable", include_str!("defects/webhook-unreachable.service")))
-            }
-            Self::SpeakersApart => Some(("speakers-apart", include_str!("defects/speakers-apart.service"))),
-            Self::FormerCni0 => Some(("former-cni0", include_str!("defects/former-cni0.service"))),
-            Self::DnsNoUpstream | Self::DnsLoop | Self::ProxyStuck | Self::NoEndpoints => None,
+            Self::DnatMissing => unit!("dnat-missing"),
+            Self::IpForwardOff => unit!("ip-forward-off"),
+            Self::BridgeNfOff => unit!("bridge-nf-off"),
+            Self::OverlayClosed => unit!("overlay-closed"),
+            Self::SmallMtu => unit!("small-mtu"),
+            Self::RpFilter => unit!("rp-filter"),
+            Self::StaleNat => unit!("stale-nat"),
+            Self::CidrOverlap => unit!("cidr-overlap"),
+            Self::ProxyNeverReady => unit!("proxy-never-ready"),
+            Self::WebhookUnreachable => unit!("webhook-unreachable"),
+            Self::SpeakersApart => unit!("speakers-apart"),
+            Self::FormerCni0 => unit!("former-cni0"),
+            Self::DnsNoUpstream
+            | Self::DnsLoop
+            | Self::DnsDown
+            | Self::DnsNoEndpoints
+            | Self::KubeletDns
+            | Self::GatewayRejects
+            | Self::ProxyStuck
+            | Self::NoEndpoints => None,
         }
+    }
+
+    /// Refuses what a cluster of this shape cannot have.
+    pub(crate) fn fits(self, spec: &Spec) -> Result<()> {
+        let overlay = spec.cluster.network == PodNetwork::Vxlan;
+        let (possible, wants) = match self {
+            Self::OverlayClosed => (overlay, "an overlay: `Spec::overlay`, `--network vxlan`"),
+            Self::RpFilter => (
+                spec.segments > 1 && !overlay,
+                "two segments and no overlay: `Spec::segments`, `--segments 2`",
+            ),
+            Self::GatewayRejects => (spec.cluster.istio.is_some(), "Istio: `Spec::istio`, `--istio 1.29`"),
+            _ => (true, ""),
+        };
+        let refuse = || LabError::Refused(format!("{self:?} is a defect of clusters with {wants}"));
+        if possible { Ok(()) } else { Err(refuse()) }
     }
 }
 
-impl Cluster {
-    /// Makes something wrong with a cluster that stands; the host matters only to defects of one.
-    pub fn spoil(&self, host: &str, defect: ClusterDefect) -> Result<()> {
-        let hosts = if defect.is_of_host() { vec![self.lab().find(host)?] } else { self.lab().hosts() };
-        if let Some((name, unit)) = defect.unit() {
-            hosts.iter().try_for_each(|host| enable(host, name, unit))?;
-        }
-        match defect {
-            ClusterDefect::DnsNoUpstream => {
-                let script = format!("echo nameserver {NOWHERE} > /etc/resolv.conf");
-                hosts.iter().try_for_each(|host| host.read(&script).map(drop))?;
-                self.restart_dns()
-            }
-            ClusterDefect::DnsLoop => {
-                self.forward_dns_to(CLUSTER_DNS)?;
-                self.restart_dns()
-            }
-            ClusterDefect::ProxyNeverReady => self.restart_proxy(host),
-            ClusterDefect::ProxyStuck => {
-                hosts[0].read("rm -rf /run/xtables.lock && mkdir /run/xtables.lock")?;
-                let line = "d /run/xtables.lock 0755 root root -";
-                hosts[0].read(&format!("echo '{line}' > /etc/tmpfiles.d/lab-proxy-stuck.conf"))?;
-                self.restart_proxy(host)
-            }
-            ClusterDefect::NoEndpoints => self.apply(&workload::web("web", 0)),
-            ClusterDefect::WebhookUnreachable | ClusterDefect::SpeakersApart | ClusterDefect::FormerCni0 => {
-                Ok(())
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kube::{Istio, Release};
+
+    #[test]
+    fn a_defect_needs_what_it_spoils() {
+        let plain = || Spec::new("lab".parse().unwrap(), 2).kube(Release::V1_37);
+        let cases = [
+            (ClusterDefect::OverlayClosed, plain().overlay()),
+            (ClusterDefect::RpFilter, plain().segments(2)),
+            (ClusterDefect::GatewayRejects, plain().istio(Istio::V1_29)),
+        ];
+        for (defect, shape) in cases {
+            defect.fits(&plain()).unwrap_err();
+            shape.cluster_defect("w1", defect).validate().unwrap();
         }
     }
-
-    /// Undoes a defect; what crashed meanwhile comes back by itself, in Kubernetes' own time.
-    pub fn heal(&self, host: &str, defect: ClusterDefect) -> Result<()> {
-        let hosts = if defect.is_of_host() { vec![self.lab().find(host)?] } else { self.lab().hosts() };
-        if let Some((name, _)) = defect.unit() {
-            let script = format!("systemctl disable --quiet --now lab-{name}.service");
-            return hosts.iter().try_for_each(|host| host.read(&script).map(drop));
-        }
-        match defect {
-            ClusterDefect::ProxyStuck => {
-                let script = "rm /etc/tmpfiles.d/lab-proxy-stuck.conf && rmdir /run/xtables.lock";
-                hosts[0].read(script).map(drop)
-            }
-            ClusterDefect::NoEndpoints => {
-                self.kube(&["scale", "deployment/web", "--replicas=1"], None).map(drop)
-            }
-            _ => Err(LabError::Refused(format!("{defect:?} is for the operator to heal"))),
-        }
-    }
-
-    /// Edits the Corefile as somebody would who follows a blog.
-    fn forward_dns_to(&self, upstream: &str) -> Result<()> {
-        let system = "--namespace=kube-system";
-        let corefile = "--output=jsonpath={.data.Corefile}";
-        let text = self.kube(&["get", "configmap", "coredns", system, corefile], None)?.stdout;
-        if !text.contains(KUBEADM_FORWARD) {
-            return Err(LabError::Refused(format!("the Corefile has no `{KUBEADM_FORWARD}` to spoil")));
-        }
-        let text = text.replace(KUBEADM_FORWARD, &format!("forward . {upstream}"));
-        let patch = serde_json::json!({"data": {"Corefile": text}}).to_string();
-        let patch = format!("--patch={patch}");
-        self.kube(&["patch", "configmap", "coredns", system, "--type=merge", &patch], None).map(drop)
-    }
-
-    /// All at once: what they see at their start is the same for all.
-    fn restart_dns(&self) -> Result<()> {
-        self.kube(&["delete", "pod", "--namespace=kube-system", "--selector=k8s-app=kube-dns"], None)
-            .map(drop)
-    }
-
-    fn restart_proxy(&self, host: &str) -> Result<()> {
-        let (on, of) = (format!("--field-selector=spec.nodeName={host}"), "--selector=k8s-app=kube-proxy");
-        let delete = ["delete", "pod", "--namespace=kube-system", "--grace-period=1"];
-        self.kube(&[&delete[..], &[of, &on]].concat(), None).map(drop)
-    }
-}
-
-fn enable(host: &Host, name: &str, unit: &str) -> Result<()> {
-    let file = format!("/etc/systemd/system/lab-{name}.service");
-    let script = format!(
-        "cat > {file} && systemctl daemon-reload && systemctl enable --quiet --now lab-{name}.service"
-    );
-    host.put(&script, unit)
 }

@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -28,22 +28,41 @@ pub(crate) struct Image {
     program: Option<(&'static Component, String, String)>,
     /// Programs that it calls, by the names that `tools.sh` knows.
     tools: &'static [&'static str],
+    /// Files and directories of the machine that it has besides, and their paths inside.
+    files: Vec<(PathBuf, String)>,
+    /// Numbers of user and group that it runs as; root's when left out.
+    user: Option<&'static str>,
 }
 
 impl Image {
+    fn bare(name: String) -> Self {
+        Self { name, program: None, tools: &[], files: Vec::new(), user: None }
+    }
+
     /// An image of one static program.
     pub(crate) fn of(name: String, component: &'static Component, program: &str, path: &str) -> Self {
-        Self { name, program: Some((component, program.to_owned(), path.to_owned())), tools: &[] }
+        Self { program: Some((component, program.to_owned(), path.to_owned())), ..Self::bare(name) }
     }
 
     /// An image of busybox, for workloads.
     pub(crate) fn busybox(name: &str) -> Self {
-        Self { name: name.to_owned(), program: None, tools: &["busybox"] }
+        Self { tools: &["busybox"], ..Self::bare(name.to_owned()) }
     }
 
     /// The same with tools of Debian in it.
     pub(crate) fn with_tools(self, tools: &'static [&'static str]) -> Self {
         Self { tools, ..self }
+    }
+
+    /// The same with a file or a directory of the machine in it; links are followed.
+    pub(crate) fn with_file(mut self, from: PathBuf, to: &str) -> Self {
+        self.files.push((from, to.to_owned()));
+        self
+    }
+
+    /// The same, to be run as somebody else than root.
+    pub(crate) fn of_user(self, user: &'static str) -> Self {
+        Self { user: Some(user), ..self }
     }
 
     /// What decides how the image looks inside; `base` is the tree that tools come from.
@@ -54,7 +73,12 @@ impl Image {
             }
             None => String::new(),
         };
-        Ok(format!("{}: {program} and {:?} of {}\n{TOOLS_SCRIPT}", self.name, self.tools, base.display()))
+        let more = match (&self.files[..], self.user) {
+            ([], None) => String::new(),
+            (files, user) => format!("{files:?} as {user:?}"),
+        };
+        let tools = format!("{:?} of {}", self.tools, base.display());
+        Ok(format!("{}: {program} and {tools}\n{TOOLS_SCRIPT}{more}", self.name))
     }
 
     /// Writes the archive to `into`; `work` is an empty directory for what lies between.
@@ -82,6 +106,9 @@ impl Image {
             fs::create_dir_all(parent).doing(|| format!("create {}", parent.display()))?;
             fs::hard_link(&from, &to).doing(|| format!("put {} into an image", from.display()))?;
         }
+        for (from, to) in &self.files {
+            copy(from, &root.join(to))?;
+        }
         if self.tools.is_empty() {
             return Ok(());
         }
@@ -95,10 +122,14 @@ impl Image {
         let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
         let entry: Vec<String> = self.program.iter().map(|(_, _, path)| format!("/{path}")).collect();
         let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+        let mut config = serde_json::json!({"Env": [path], "Entrypoint": entry});
+        if let Some(user) = self.user {
+            config["User"] = user.into();
+        }
         serde_json::json!({
             "architecture": architecture,
             "os": "linux",
-            "config": {"Env": [path], "Entrypoint": entry},
+            "config": config,
             "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{layer}")]},
         })
         .to_string()
@@ -110,6 +141,14 @@ impl Image {
     }
 }
 
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let parent = to.parent().unwrap_or(to);
+    fs::create_dir_all(parent).doing(|| format!("create {}", parent.display()))?;
+    let mut copy = command("cp");
+    copy.args(["--recursive", "--dereference", "--no-target-directory"]).arg(from).arg(to);
+    must(copy, &format!("put {} into an image", from.display()), LIMIT).map(drop)
+}
+
 /// The same files make the same archive, whoever packs them and when.
 fn tar(directory: &Path, into: &Path, members: &[&str]) -> Result<()> {
     let mut tar = command("tar");
@@ -118,7 +157,8 @@ fn tar(directory: &Path, into: &Path, members: &[&str]) -> Result<()> {
     must(tar, &format!("pack {}", into.display()), LIMIT).map(drop)
 }
 
-fn digest(path: &Path) -> Result<String> {
+/// The SHA-256 of a file, in hexadecimal digits.
+pub(super) fn digest(path: &Path) -> Result<String> {
     let doing = || format!("read {}", path.display());
     let mut file = File::open(path).doing(doing)?;
     let (mut hash, mut chunk) = (Sha256::new(), vec![0; 1 << 20]);
@@ -138,7 +178,7 @@ mod tests {
     #[test]
     fn an_archive_holds_its_layer_under_its_digest() {
         let dir = tempfile::tempdir().unwrap();
-        let image = Image { name: "example.test/empty:1".to_owned(), program: None, tools: &[] };
+        let image = Image::bare("example.test/empty:1".to_owned());
         let (work, archive) = (dir.path().join("work"), dir.path().join("image.tar"));
         fs::create_dir(&work).unwrap();
         image.write(Path::new("/"), &work, &archive).unwrap();

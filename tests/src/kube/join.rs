@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::config::{self, PodRange};
-use super::{Cluster, Release};
+use super::{Cluster, PodNetwork, Release, overlay};
 use crate::error::{LabError, Result};
 use crate::host::Host;
 use crate::run::{await_until, each};
@@ -45,7 +45,8 @@ pub(super) fn form(cluster: &Cluster, release: Release) -> Result<()> {
             .collect::<Result<()>>()?;
     }
     let ranges = hosts.iter().map(|host| pod_range(cluster, host)).collect::<Result<Vec<_>>>()?;
-    each(&hosts, JOINS, |host| connect(host, &ranges)).into_iter().collect()
+    let network = cluster.lab.spec().cluster.network;
+    each(&hosts, JOINS, |host| connect(host, network, &ranges)).into_iter().collect()
 }
 
 /// One after the other: each becomes a member of etcd. The certificates come by way of the cluster, under a key
@@ -91,13 +92,23 @@ fn pod_range(cluster: &Cluster, host: &Host) -> Result<PodRange> {
 }
 
 /// Gives a node the network of its pods, and the way to the pods of the others.
-fn connect(host: &Host, ranges: &[PodRange]) -> Result<()> {
+fn connect(host: &Host, network: PodNetwork, ranges: &[PodRange]) -> Result<()> {
     let own = ranges.iter().find(|range| range.node == host.name()).expect("every host has its range");
     host.read("mkdir -p /etc/pod-network")?;
-    put(host, "/etc/pod-network/routes", &config::routes(&own.node, ranges))?;
+    let (routes, mtu) = match network {
+        PodNetwork::Routes => (config::routes(&own.node, ranges), None),
+        PodNetwork::Vxlan => {
+            let drop_in = "/etc/systemd/system/pod-network.service.d/overlay.conf";
+            host.read("mkdir -p /etc/systemd/system/pod-network.service.d")?;
+            put(host, drop_in, overlay::DROP_IN)?;
+            put(host, "/etc/pod-network/forwarding", &overlay::forwarding(own, ranges))?;
+            (overlay::routes(own, ranges), Some(overlay::MTU))
+        }
+    };
+    put(host, "/etc/pod-network/routes", &routes)?;
     put(host, "/etc/pod-network/masquerade.nft", &config::masquerade())?;
-    put(host, "/etc/cni/net.d/10-lab.conflist", &config::conflist(&own.range))?;
-    host.read("systemctl start pod-network.service").map(drop)
+    put(host, "/etc/cni/net.d/10-lab.conflist", &config::conflist(&own.range, mtu))?;
+    host.read("systemctl daemon-reload && systemctl start pod-network.service").map(drop)
 }
 
 /// By rename: containerd reads its directory whenever a name in it changes.

@@ -1,17 +1,23 @@
 //! Clusters: real ones, made by kubeadm on hosts of a rack.
 
+mod archive;
 mod build;
 mod config;
 mod defect;
+mod envoy;
 mod given;
 mod go;
 mod image;
+mod istio;
 mod join;
+mod mesh;
+mod overlay;
 mod parts;
 mod release;
 mod resolver;
 mod shape;
 mod slot;
+mod spoil;
 mod store;
 pub mod suite;
 mod template;
@@ -22,11 +28,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+pub use archive::{Archive, helm};
 pub(crate) use config::{ENDPOINT, PODS};
 pub use defect::ClusterDefect;
+pub use istio::Istio;
+pub use mesh::mesh_web;
+pub(crate) use mesh::settings_for;
 pub(crate) use parts::{Parts, give};
 pub use release::{Metallb, Release};
-pub use shape::ClusterShape;
+pub use shape::{ClusterShape, PodNetwork};
 pub(crate) use template::place as template_of;
 pub use workload::Outside;
 
@@ -66,7 +76,7 @@ impl Cluster {
         if spec.hosts.len() > MOST_NODES {
             return Err(LabError::Refused(format!("a cluster of the lab has at most {MOST_NODES} nodes")));
         }
-        let parts = Parts::ensure(release, spec.cluster.metallb)?;
+        let parts = Parts::ensure(release, &spec.cluster)?;
         let is_test = spec.name.test_process().is_some();
         let slot = if is_test { Some(slot::take()?) } else { None };
         if spec.name.dir().exists() && !made(&spec.name).exists() && sweep::down(&spec.name)? {
@@ -107,7 +117,7 @@ impl Cluster {
     /// in seconds. Builds what was never built here.
     pub fn prepare(spec: Spec) -> Result<()> {
         let Kind::Kube(release) = spec.kind else { return Ok(()) };
-        let parts = Parts::ensure(release, spec.cluster.metallb)?;
+        let parts = Parts::ensure(release, &spec.cluster)?;
         if template::place(&spec, release, &parts).is_dir() {
             return Ok(());
         }

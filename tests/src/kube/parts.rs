@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::release::{Metallb, Release};
+use super::release::Release;
+use super::shape::ClusterShape;
 use super::{build, store, template};
 use crate::base;
 use crate::error::Result;
@@ -33,13 +34,14 @@ pub(crate) fn give(parts: &Parts, template: Option<&Path>, host: &Host) -> Resul
 
 impl Parts {
     /// Builds what was never built here. The quick parts first: what is missing on the machine is told early.
-    pub(crate) fn ensure(release: Release, metallb: Metallb) -> Result<Self> {
+    pub(crate) fn ensure(release: Release, shape: &ClusterShape) -> Result<Self> {
         let base = base::ensure_kube()?;
         let tools = release.tools().iter().map(|tool| build::ensure(tool)).collect::<Result<Vec<_>>>()?;
         let resolver = build::ensure(release.coredns())?.join("bin/coredns");
         let kubernetes = build::ensure(release.kubernetes())?;
-        let manifest = super::Cluster::metallb_manifest(metallb)?;
-        let store = store::ensure(release, metallb, &base)?;
+        let manifest = super::Cluster::metallb_manifest(shape.metallb)?;
+        shape.istio.map(|istio| istio.archive()).transpose()?;
+        let store = store::ensure(release, shape.metallb, shape.istio, &base)?;
         let layers = [kubernetes].iter().chain(&tools).map(|component| component.join("host")).collect();
         Ok(Self { base, layers, store, resolver, manifest })
     }

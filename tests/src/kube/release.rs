@@ -41,13 +41,13 @@ pub(crate) struct Component {
     pub(crate) link: &'static [(&'static str, &'static str)],
     /// The programs that belong on every host, and the directory there.
     pub(crate) on_hosts: (&'static [&'static str], &'static str),
-    /// Files to keep besides: the module, and the path in it.
+    /// Files and directories to keep besides: the module, and the path in it.
     pub(crate) files: &'static [(&'static str, &'static str)],
 }
 
 impl Component {
     /// One that lives in images only.
-    const fn named(name: &'static str) -> Self {
+    pub(super) const fn named(name: &'static str) -> Self {
         Self { name, link: &[], on_hosts: (&[], ""), files: &[] }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::image::Image;
+use super::istio::Istio;
 use super::release::{Metallb, Release};
 use crate::base::{CACHE, lock_cache, short_hash};
 use crate::error::{Doing, Result};
@@ -15,11 +16,27 @@ const IMPORT: &str = include_str!("store.sh");
 const IMPORT_LIMIT: Duration = Duration::from_secs(900);
 const COPY_LIMIT: Duration = Duration::from_secs(120);
 
-/// The store of a release with its MetalLB; makes it when its recipe was never made here. `base` is the tree that has containerd.
-pub(crate) fn ensure(release: Release, metallb: Metallb, base: &Path) -> Result<PathBuf> {
+/// The store of a release with its MetalLB, and with Istio above that one; makes it when its recipe was never made
+/// here. `base` is the tree that has containerd.
+pub(crate) fn ensure(
+    release: Release,
+    metallb: Metallb,
+    istio: Option<Istio>,
+    base: &Path,
+) -> Result<PathBuf> {
     let images = [release.images(), metallb.images()].concat();
+    let plain = ensure_above(None, &images, release, base)?;
+    match istio {
+        None => Ok(plain),
+        Some(istio) => ensure_above(Some(&plain), &istio.images(base)?, release, base),
+    }
+}
+
+/// The store with these images above what another one has.
+fn ensure_above(below: Option<&Path>, images: &[Image], release: Release, base: &Path) -> Result<PathBuf> {
     let mut recipe = vec![IMPORT.to_owned(), base.display().to_string()];
-    for image in &images {
+    recipe.extend(below.map(|below| below.display().to_string()));
+    for image in images {
         recipe.push(image.recipe(base)?);
     }
     let hash = short_hash(recipe.iter().map(String::as_bytes));
@@ -29,21 +46,23 @@ pub(crate) fn ensure(release: Release, metallb: Metallb, base: &Path) -> Result<
     }
     let lock = lock_cache()?;
     if !place.is_dir() {
-        make(&images, base, &place)?;
+        make(below, images, base, &place)?;
     }
     drop(lock);
     Ok(place)
 }
 
-fn make(images: &[Image], base: &Path, place: &Path) -> Result<()> {
+fn make(below: Option<&Path>, images: &[Image], base: &Path, place: &Path) -> Result<()> {
     let started = Instant::now();
     let partial = Path::new(CACHE).join("partial-kube-store");
     if partial.exists() {
         fs::remove_dir_all(&partial).doing(|| format!("remove {}", partial.display()))?;
     }
     let (archives, data) = (partial.join("archives"), partial.join("data"));
-    for directory in [&archives, &data] {
-        fs::create_dir_all(directory).doing(|| format!("create {}", directory.display()))?;
+    fs::create_dir_all(&archives).doing(|| format!("create {}", archives.display()))?;
+    match below {
+        Some(below) => give(below, &data)?,
+        None => fs::create_dir_all(&data).doing(|| format!("create {}", data.display()))?,
     }
     for (image, number) in images.iter().zip(1..) {
         say(format_args!("packing image {number} of {}: {}", images.len(), image.name));

@@ -1,6 +1,6 @@
 //! What the tests need of clusters, made before they start: a build inside of a test would be its time-out.
 
-use super::{Cluster, Metallb, Release, build};
+use super::{Cluster, Istio, Metallb, Release, archive, build};
 use crate::error::Result;
 use crate::spec::Spec;
 
@@ -20,15 +20,22 @@ pub fn lack() -> Option<String> {
 /// Builds all that clusters of the tests are made of, and a template of each shape that several tests use; says
 /// how far it is. `all` adds the other versions.
 pub fn prepare(all: bool) -> Result<()> {
-    shapes(all).into_iter().try_for_each(Cluster::prepare)
+    shapes(all).into_iter().try_for_each(Cluster::prepare)?;
+    if all {
+        Istio::V1_17.archive()?;
+        archive::helm()?;
+    }
+    Ok(())
 }
 
 fn shapes(all: bool) -> Vec<Spec> {
     let shape = |count: usize| Spec::test(count).kube(Release::V1_37);
-    let mut shapes = vec![shape(2), shape(3), shape(3).control_planes(2)];
+    let mut shapes = vec![shape(2), shape(3), shape(3).control_planes(2), shape(2).istio(Istio::V1_29)];
     if all {
         shapes.push(shape(4).control_planes(3));
         shapes.push(shape(3).metallb(Metallb::V0_16));
+        shapes.push(shape(2).istio(Istio::V1_23));
+        shapes.push(shape(2).overlay());
         shapes.push(Spec::test(3).kube(Release::V1_30));
         shapes.push(Spec::test(3).kube(Release::V1_30).metallb(Metallb::V0_16));
     }

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Cluster, Parts, Release, config, store};
+use super::{Cluster, Parts, PodNetwork, Release, config, store};
 use crate::base::{CACHE, lock_cache, short_hash};
 use crate::defect::Defect;
 use crate::error::{Doing, Result};
@@ -36,9 +36,13 @@ pub(crate) fn place(spec: &Spec, release: Release, parts: &Parts) -> PathBuf {
     let shape = (&spec.hosts, control_planes, spec.login, spec.segments, spec.bastion, defects);
     let addresses = vec![Ipv4Addr::UNSPECIFIED.into(); control_planes.len()];
     let kubeadm = config::kubeadm(release, &addresses);
-    let network = [config::conflist(""), config::masquerade()].concat();
+    let network = [config::conflist("", None), config::masquerade()].concat();
+    let overlay = match spec.cluster.network {
+        PodNetwork::Routes => "",
+        PodNetwork::Vxlan => include_str!("overlay.rs"),
+    };
     let stop = [STOP_LEADERS, DROP_LEASES].concat();
-    let recipe = [format!("{shape:?}{parts:?}"), kubeadm, network, stop];
+    let recipe = [format!("{shape:?}{parts:?}"), kubeadm, network + overlay, stop];
     let hash = short_hash(recipe.iter().map(String::as_bytes));
     Path::new(CACHE).join(format!("kube-cluster-{}-{hash}", spec.hosts.len()))
 }

@@ -53,10 +53,15 @@ impl Cluster {
 
     /// The address that a Service of namespace default was given, once it was.
     pub fn address_of(&self, service: &str) -> Result<String> {
+        self.address_in("default", service)
+    }
+
+    /// The same of any namespace.
+    pub fn address_in(&self, namespace: &str, service: &str) -> Result<String> {
         let ingress = "jsonpath={.status.loadBalancer.ingress[0].ip}";
-        let service = format!("service/{service}");
-        self.kube(&["wait", &format!("--for={ingress}"), &service, "--timeout=120s"], None)?;
-        Ok(self.kube(&["get", &service, &format!("--output={ingress}")], None)?.text().to_owned())
+        let (namespace, service) = (format!("--namespace={namespace}"), format!("service/{service}"));
+        self.kube(&["wait", &namespace, &format!("--for={ingress}"), &service, "--timeout=120s"], None)?;
+        Ok(self.kube(&["get", &namespace, &service, &format!("--output={ingress}")], None)?.text().to_owned())
     }
 
     /// Applies objects as the administrator.
@@ -118,8 +123,17 @@ impl Outside<'_> {
 
     /// The body that an HTTP server answers with.
     pub fn get(&self, url: &str) -> Result<String> {
+        self.curl(&[url])
+    }
+
+    /// The same for a host of its own choice, as gateways of a mesh ask for, the answer's head included.
+    pub fn get_as(&self, host: &str, url: &str) -> Result<String> {
+        self.curl(&["--include", "--header", &format!("Host: {host}"), url])
+    }
+
+    fn curl(&self, arguments: &[&str]) -> Result<String> {
         let mut curl = self.command("curl")?;
-        curl.args(["--silent", "--show-error", "--fail", "--max-time", "10", url]);
-        Ok(must(curl, &format!("get {url}"), LIMIT)?.stdout)
+        curl.args(["--silent", "--show-error", "--fail", "--max-time", "10"]).args(arguments);
+        Ok(must(curl, &format!("get {}", arguments.join(" ")), LIMIT)?.stdout)
     }
 }

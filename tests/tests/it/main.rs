@@ -25,6 +25,7 @@ mod kube_client;
 mod lab;
 mod lock;
 mod memory;
+mod mesh_lab;
 mod migrate;
 mod operator;
 mod plan;
