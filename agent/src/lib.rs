@@ -3,7 +3,7 @@
 //! - [`session`] talks with a coordinator over stdin and stdout; it changes nothing itself.
 //! - [`run`] executes one plan, detached from any session: [`lock`], [`converge`], [`journal`], [`ledger`], and
 //!   [`confirm`] for the steps that could cut the node off.
-//! - [`l2`] asks the segment, and [`reach`] what can be reached from here.
+//! - [`l2`] asks the segment, [`reach`] what can be reached from here, and [`mod@examine`] what is wrong with a cluster.
 //! - [`follow`] tells a run's records while they are written.
 //! - [`restore`] and [`drift`] are started by the host's own units.
 //! - [`step`] gives each family of steps its hands; [`archive`] and [`fetch`] are of the tool family.
@@ -14,6 +14,7 @@ pub mod archive;
 pub mod confirm;
 pub mod converge;
 pub mod drift;
+pub mod examine;
 pub mod facts;
 pub mod fault;
 pub mod fetch;

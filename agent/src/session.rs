@@ -25,7 +25,7 @@ use crate::host::tool::Running;
 use crate::host::{Host, is_root, now_ms};
 use crate::journal::{RunDir, RunError, is_finished};
 use crate::ledger::Book;
-use crate::{drift, facts, l2, lock, reach, step, tool};
+use crate::{drift, examine, facts, l2, lock, reach, step, tool};
 
 /// How long a coordinator may stay silent before it is taken for gone.
 const IDLE: Duration = Duration::from_secs(15 * 60);
@@ -194,6 +194,9 @@ impl<W: AsyncWrite + Unpin> Session<'_, W> {
                 }
                 Request::Traces => {
                     self.say(&Reply::Traces(Box::new(self.host.traces()))).await?;
+                }
+                Request::Examine(what) => {
+                    self.say(&Reply::Examined(Box::new(examine::examine(self.host, &what).await))).await?;
                 }
                 Request::Run(run) => match self.start(&run, basics).await {
                     Ok(dir) => self.follow(&dir, 0, &run.plan.node.to_string()).await?,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rackwright_proto::event::Event;
+use rackwright_proto::examine::{Examine, Examined};
 use rackwright_proto::facts::{Depth, Facts};
 use rackwright_proto::fault::{Fault, FaultKind};
 use rackwright_proto::l2::{Probe, Probed};
@@ -137,6 +138,16 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Agent<R, W> {
         const DOING: &str = "looking for a cluster's traces";
         match self.ask(&Request::Traces, DOING, ANSWER).await? {
             Reply::Traces(traces) => Ok(*traces),
+            other => Err(unexpected(other, DOING)),
+        }
+    }
+
+    /// Measures what can be wrong with the cluster on the host, within the longest of the questions' deadlines.
+    pub async fn examine(&mut self, what: Examine) -> Result<Examined, AgentError> {
+        const DOING: &str = "examining the host";
+        let counts = (what.questions.len(), what.echoes.len());
+        match self.ask(&Request::Examine(Box::new(what)), DOING, OBSERVE).await? {
+            Reply::Examined(said) if (said.reached.len(), said.echoed.len()) == counts => Ok(*said),
             other => Err(unexpected(other, DOING)),
         }
     }

@@ -34,6 +34,8 @@ pub const EXIT_CODES: &str = "Exit codes:
 pub enum Command {
     /// Observe all nodes and report findings; changes nothing anywhere
     Check(CheckArgs),
+    /// Find out why something in the cluster does not work: one cause, its evidence, and what mends it; changes nothing
+    Diagnose(DiagnoseArgs),
     /// Show what apply would change, and why
     Plan(PlanArgs),
     /// Prepare all nodes: show the plan, ask, apply, verify; RACK may be a plan that `plan -o` saved
@@ -91,6 +93,41 @@ pub struct CheckArgs {
     /// List what passed, too
     #[arg(long)]
     pub all: bool,
+}
+
+/// `rackwright diagnose`: ends with 0 when nothing is wrong, with 1 when a cause was found, with 3 when it cannot tell.
+#[derive(Debug, Args)]
+#[command(after_help = DIAGNOSE_EXIT_CODES)]
+pub struct DiagnoseArgs {
+    /// What all commands take.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Why this Service has no address, or why nobody answers for it; without it those of the rack, else all
+    #[arg(long, value_name = "[NAMESPACE/]NAME", value_parser = object)]
+    pub service: Option<(String, String)>,
+    /// Ask from this pod, and look at it, too
+    #[arg(long, value_name = "[NAMESPACE/]NAME", value_parser = object)]
+    pub pod: Option<(String, String)>,
+}
+
+/// What the exit codes of `diagnose` say.
+const DIAGNOSE_EXIT_CODES: &str = "Exit codes:
+  0  nothing found wrong
+  1  a cause was found
+  2  bad usage, or a rack that is not valid
+  3  it cannot tell: what was asked does not say, or too little could be asked";
+
+/// A namespace and a name; `default` where there is no namespace.
+fn object(text: &str) -> Result<(String, String), String> {
+    let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
+    let fits = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
+    };
+    match fits(namespace) && fits(name) {
+        true => Ok((namespace.to_owned(), name.to_owned())),
+        false => Err("expected NAMESPACE/NAME, of lower-case letters, digits, `-` and `.`".to_owned()),
+    }
 }
 
 /// `rackwright plan`

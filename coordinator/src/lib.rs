@@ -22,6 +22,7 @@ pub mod cluster;
 pub mod cmd;
 pub mod console;
 pub mod corefile;
+pub mod diagnose;
 pub mod dns;
 pub mod exit;
 pub mod fetch;

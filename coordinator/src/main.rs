@@ -31,6 +31,7 @@ fn main() -> ExitCode {
 async fn dispatch(console: Console, command: Command) -> Exit {
     match command {
         Command::Check(args) => cmd::check::run(console, args).await,
+        Command::Diagnose(args) => cmd::diagnose::run(console, args).await,
         Command::Plan(args) => cmd::plan::run(console, args).await,
         Command::Apply(args) => cmd::apply::run(console, args).await,
         Command::Status(args) => cmd::status::run(console, args).await,

@@ -12,12 +12,14 @@
 //! - [`receipt`]: what was done on a host and what was there before. Versioned for ever.
 //! - [`cluster`]: the same for steps on the cluster.
 //! - [`reach`]: what a host is asked to reach, and what came of it.
+//! - [`mod@examine`]: what a host is asked when something is wrong with its cluster.
 //! - [`traces`]: what a cluster left on a host.
 //! - [`secret`]: text that must not be shown.
 //! - [`wire`]: frames, the two hellos, requests and replies. Lockstep: both ends are of one build.
 
 pub mod cluster;
 pub mod event;
+pub mod examine;
 pub mod facts;
 pub mod fault;
 pub mod file;

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
+use crate::examine::{Examine, Examined};
 use crate::facts::{Basics, Depth, Facts};
 use crate::fault::Fault;
 use crate::l2::{Probe, Probed};
@@ -126,6 +127,8 @@ pub enum Request {
     Kubeconfig,
     /// Tell what a cluster left on the host.
     Traces,
+    /// Measure what can be wrong with the cluster on this host.
+    Examine(Box<Examine>),
     /// Run a plan, detached from this session, and tell its events.
     Run(Box<Run>),
     /// Tell a run's events from this sequence number on.
@@ -170,6 +173,8 @@ pub enum Reply {
     Kubeconfig(Option<Kubeconfig>),
     /// To `Traces`.
     Traces(Box<ClusterTraces>),
+    /// To `Examine`.
+    Examined(Box<Examined>),
     /// The run is on, or its journal was found: events follow.
     Following {
         /// The run.

@@ -59,7 +59,7 @@ impl Host {
     }
 
     /// Programs that keep rules in place and would bring back what somebody else removes.
-    fn managers(&self) -> Vec<String> {
+    pub(crate) fn managers(&self) -> Vec<String> {
         let mut found = Vec::new();
         let wanted = self.exists("/etc/systemd/system/multi-user.target.wants/firewalld.service");
         // systemd keeps a control group for a service as long as it runs.

@@ -1,5 +1,6 @@
 //! Files that Kubernetes keeps on the node.
 
+use rackwright_proto::examine::KubeletNames;
 use rackwright_proto::fault::{Fault, FaultKind};
 use rackwright_proto::secret::{Kubeconfig, Secret};
 use rackwright_proto::traces::KubeletDns;
@@ -40,6 +41,14 @@ impl Host {
             }
         }
         Ok(None)
+    }
+
+    /// Where the kubelet sends pods for names, and what could not be read.
+    pub(crate) fn kubelet_names(&self) -> (Option<KubeletNames>, Option<String>) {
+        let (dns, trouble) = self.kubelet_dns();
+        let text = self.read_text(KUBELET, SMALL).ok().flatten().unwrap_or_default();
+        let domain = scalar(&text, "clusterDomain").unwrap_or_default().to_owned();
+        (dns.map(|dns| KubeletNames { dns, domain }), trouble)
     }
 
     /// The kubelet's settings for DNS, and what could not be read. None where it has no settings of its own.

@@ -52,6 +52,23 @@ pub(super) fn attach_filter(socket: impl AsFd, program: &mut [libc::sock_filter]
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Sends packets of a socket as they are: with `Don't Fragment`, whatever the kernel remembers of the way (ip(7):
+/// `IP_PMTUDISC_PROBE`).
+pub(super) fn never_fragment(socket: impl AsFd) -> io::Result<()> {
+    let value: libc::c_int = libc::IP_PMTUDISC_PROBE;
+    // SAFETY: the descriptor is open while `socket` is borrowed; the pointer is to a live integer of the size given.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Whether the kernel holds its clock for synchronised (adjtimex(2): `STA_UNSYNC` is clear). Changes nothing.
 pub(super) fn clock_is_synchronised() -> io::Result<bool> {
     // SAFETY: timex is plain integers, for which all zeroes is a value; its `modes` of 0 asks to read only.

@@ -25,7 +25,7 @@ use crate::kube::gather::{Wishes, gather};
 use crate::kube::mesh::Tools;
 use crate::kube::run::{Now, Run};
 use crate::kube::turns::Turns;
-use crate::kube::{Access, Api, Door, Options, act};
+use crate::kube::{Access, Api, Door, Options, Patience, act};
 use crate::plan::Because;
 use crate::proof::proxy::{self, Told};
 use crate::proxy::home;
@@ -117,7 +117,7 @@ pub async fn find(context: &Context, heard: &mut [Surveyed], about: About) -> Fo
 }
 
 async fn ask(context: &Context, kubernetes: &Kubernetes, heard: &mut [Surveyed], about: About) -> Found {
-    let api = match open(context, kubernetes, heard).await {
+    let api = match open(context, kubernetes, heard, Patience::default()).await {
         Ok(Some(api)) => api,
         Ok(None) => return closed(context, heard),
         Err(fault) => return Found::Lost(fault),
@@ -181,11 +181,12 @@ pub(super) async fn open(
     context: &Context,
     kubernetes: &Kubernetes,
     heard: &mut [Surveyed],
+    patience: Patience,
 ) -> Result<Option<Api>, Fault> {
     let console = context.console;
     let options = Options {
         said: Some(Arc::new(move |notice| console.say(format_args!("cluster: {notice}")))),
-        ..Options::default()
+        patience,
     };
     if let Some(own) = &kubernetes.kubeconfig {
         return own_door(context, own, options).await.map(Some);

@@ -5,6 +5,7 @@ pub mod attach;
 pub mod check;
 pub mod cluster;
 pub mod completions;
+pub mod diagnose;
 pub mod init;
 pub mod inject;
 pub mod lint;

@@ -10,6 +10,7 @@
 pub mod apply;
 pub mod check;
 pub mod cluster;
+pub mod diagnose;
 pub mod lint;
 pub mod migrate;
 pub mod nodes;
