@@ -1,16 +1,20 @@
-//! `cargo lab demo`: the whole story on a rack of its own, to an address that answers from outside.
+//! `cargo lab demo`: the whole story on a rack of its own, to a gateway that answers from outside.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Args;
 use rackwright_lab::talk::{say, show};
-use rackwright_lab::{Cluster, Lab, LabError, RackName, Release, Result, Spec, clusters, must, sweep};
+use rackwright_lab::{
+    Cluster, Doing as _, Istio, Lab, LabError, RackName, Release, Result, Spec, clusters, must, sweep,
+};
 use serde_json::Value;
 
 use super::rackwright::{build, coordinator};
 use super::{attend, code};
 
-/// Show rackwright at work: three hosts and a cluster, from untouched to an address that answers from outside
+/// Show rackwright at work: three hosts and a cluster, from untouched to a gateway that answers from outside
 #[derive(Args)]
 pub(crate) struct Demo {
     /// Only prepare hosts, without a cluster: the quick one
@@ -39,6 +43,11 @@ const SHOWN: &[&str] = &[
 
 /// The Service that the rack of a cluster names.
 const SERVICE: &str = "web";
+/// What the gateway is asked for.
+const HOST: &str = "shop.lab.test";
+/// Goes on in `kubernetes.istio`: a shop that is there already gets sidecars, and is reached through the gateway.
+const SHOP: &str =
+    "    injection: {namespaces: [shop], restart: true}\n    gateways: [{host: shop.lab.test}]\n";
 
 impl Demo {
     pub(crate) fn run(self) -> Result<ExitCode> {
@@ -72,10 +81,18 @@ impl Demo {
     }
 
     fn on_cluster(&self, spec: Spec, program: &std::path::Path) -> Result<ExitCode> {
-        let cluster = Cluster::up(spec.kube(Release::V1_37))?;
+        let cluster = Cluster::up(spec.kube(Release::V1_37).istio(Istio::V1_29))?;
         cluster.deploy_web(SERVICE, 2)?;
-        show("\nkubectl get service web: nobody gives it an address yet");
-        show(cluster.kube(&["get", "service", SERVICE], None)?.text());
+        cluster.deploy_shop()?;
+        let rack = cluster.lab().rack_yaml();
+        let mut file =
+            OpenOptions::new().append(true).open(&rack).doing(|| format!("open {}", rack.display()))?;
+        file.write_all(SHOP.as_bytes()).doing(|| format!("write {}", rack.display()))?;
+        show(
+            "\nkubectl get services,ingresses,pods --all-namespaces: nothing has an address from outside, or a sidecar",
+        );
+        let listed = "services,ingresses,pods";
+        show(cluster.kube(&["get", listed, "--all-namespaces"], None)?.text());
         let ended = told(cluster.lab(), program)?;
         if ended == ExitCode::SUCCESS {
             from_outside(&cluster, program)?;
@@ -110,26 +127,33 @@ fn told(lab: &Lab, program: &std::path::Path) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The address as the machine outside of the cluster sees it, by its own tools, beside what rackwright says of it.
+/// The addresses as the machine outside of the cluster sees them, by its own tools, beside what rackwright says of them.
 fn from_outside(cluster: &Cluster, program: &std::path::Path) -> Result<()> {
     let mut status = coordinator(cluster.lab(), program)?;
     status.args(["status", "--json"]);
     let said = must(status, "run `rackwright status --json`", std::time::Duration::from_secs(60))?;
     let said: Value = serde_json::from_str(&said.stdout).unwrap_or_default();
-    let proven = &said["proof"]["services"][0];
-    let text = |key: &str| proven[key].as_str().unwrap_or("?").to_owned();
-    let address = cluster.address_of(SERVICE)?;
-    let macs: Vec<String> = cluster.outside().answering(&address)?.into_iter().collect();
-    let page = cluster.outside().get(&format!("http://{address}/"))?;
-    show(format_args!("\noutside$ arping {address}: {}", macs.join(", ")));
-    show(format_args!("outside$ curl http://{address}/: {}", page.trim()));
-    show(format_args!(
-        "\n{address} answers: {} is {} of {}, and HTTP goes through it to a pod on {}.",
-        text("mac"),
-        text("link"),
-        text("node"),
-        page.trim()
-    ));
+    let services = [(cluster.address_of(SERVICE)?, None), (cluster.gateway_address()?, Some(HOST))];
+    for (address, host) in services {
+        let proven = said["proof"]["services"].as_array().into_iter().flatten();
+        let proven =
+            proven.filter(|one| one["address"] == address.as_str()).last().cloned().unwrap_or_default();
+        let text = |key: &str| proven[key].as_str().unwrap_or("?").to_owned();
+        let macs: Vec<String> = cluster.outside().answering(&address)?.into_iter().collect();
+        let url = format!("http://{address}/");
+        let (asked, page) = match host {
+            None => (format!("curl {url}"), cluster.outside().get(&url)?),
+            Some(host) => (format!("curl -H 'Host: {host}' {url}"), cluster.outside().get_as(host, &url)?),
+        };
+        let page = page.trim();
+        show(format_args!("\noutside$ arping {address}: {}", macs.join(", ")));
+        show(format_args!("outside$ {asked}: {page}"));
+        let (mac, link, node) = (text("mac"), text("link"), text("node"));
+        let pod = page.lines().last().unwrap_or_default();
+        show(format_args!(
+            "\n{address} answers: {mac} is {link} of {node}, and HTTP goes through it to a pod on {pod}."
+        ));
+    }
     Ok(())
 }
 

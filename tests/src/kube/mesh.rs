@@ -71,6 +71,14 @@ impl Cluster {
         self.kube(&["rollout", "status", &namespace, &workload, "--timeout=120s"], None).map(drop)
     }
 
+    /// All of a shop that can be there before Istio is: a web server without a sidecar in a namespace of its own, and
+    /// an Ingress of Istio's class that leads to it under `shop.lab.test`. Returns when it is ready.
+    pub fn deploy_shop(&self) -> Result<()> {
+        self.apply(include_str!("shop.yaml"))?;
+        let wait = ["rollout", "status", "--namespace=shop", "deployment/shop", "--timeout=120s"];
+        self.kube(&wait, None).map(drop)
+    }
+
     /// The address that the mesh's ingress gateway was given, once it was.
     pub fn gateway_address(&self) -> Result<String> {
         self.address_in("istio-system", "istio-ingressgateway")
