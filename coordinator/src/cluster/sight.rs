@@ -29,7 +29,7 @@ pub struct Sight {
 }
 
 /// Istio as it is wanted.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct MeshWanted {
     /// What is to be installed.
     pub install: Install,

@@ -81,7 +81,7 @@ impl Found {
         match self {
             Self::Here(cluster) => Some(wanted::tools_in_use(&cluster.sight.facts)),
             Self::Unwanted | Self::Absent => Some(BTreeSet::new()),
-            Self::Lost(_) => None,
+            Self::Aside | Self::Lost(_) => None,
         }
     }
 

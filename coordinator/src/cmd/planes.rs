@@ -9,7 +9,7 @@ use super::{Context, cluster, split};
 use crate::cli::CommonArgs;
 use crate::console::Console;
 use crate::exit::Exit;
-use crate::kube::Api;
+use crate::kube::{Api, Patience};
 use crate::survey::{About, Surveyed};
 
 /// The rack's control planes.
@@ -43,7 +43,7 @@ impl Planes {
     /// The cluster's API. Errors are told.
     pub(super) async fn api(&mut self) -> Result<Api, Exit> {
         let kubernetes = self.context.loaded.rack.kubernetes().cloned().unwrap_or_default();
-        match cluster::open(&self.context, &kubernetes, &mut self.heard).await {
+        match cluster::open(&self.context, &kubernetes, &mut self.heard, Patience::default()).await {
             Ok(Some(api)) => Ok(api),
             Ok(None) => {
                 self.context

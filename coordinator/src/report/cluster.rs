@@ -99,7 +99,7 @@ fn installation(out: &mut impl Write, step: &MeshStep, seen: &MeshSeen, view: Vi
         return Ok(());
     }
     let old = seen.installed.as_ref().map(|i| settings(&i.settings)).unwrap_or_default();
-    diff(out, &old, &settings(&step.install.settings), view)?;
+    super::plan::diff(out, &old, &settings(&step.install.settings), view)?;
     if view.verbose {
         for part in &step.install.parts {
             writeln!(out, "{}", view.paint.ink(Ink::Dim, words::plain(&format!("      awaits {part}"))))?;

@@ -56,7 +56,7 @@ pub(super) async fn ask(
     let mut named = services.clone();
     named.push(("default".into(), "kubernetes".into()));
     let balancer = kubernetes.metallb.as_ref().map_or(METALLB.to_owned(), |m| m.namespace.to_string());
-    let wishes = Wishes { balancer, services: named, steps: Vec::new() };
+    let wishes = Wishes { balancer, services: named, ..Wishes::default() };
     let (facts, more) = tokio::join!(gather(&api, &wishes), more(&api, kubernetes, args));
     let facts = facts.map_err(lost)?;
     let mut more = more.unwrap_or_else(|error| {
