@@ -28,7 +28,7 @@ async fn one(asked: &Asked) -> Result<Reached, String> {
     let within = Duration::from_millis(asked.within_ms.clamp(1, Asked::LONGEST_MS).into());
     let work = async {
         match &asked.reach {
-            Reach::Http { address, path } => get(*address, path).await,
+            Reach::Http { address, host, path } => get(*address, host.as_deref(), path).await,
             Reach::Tcp { address } => {
                 let began = Instant::now();
                 dial::connect(*address).await.map_err(|e| why(&e))?;
@@ -51,8 +51,8 @@ async fn one(asked: &Asked) -> Result<Reached, String> {
     answer.unwrap_or_else(|_| Err(format!("no answer within {}", in_words(within))))
 }
 
-async fn get(address: SocketAddr, path: &str) -> Result<Reached, String> {
-    let request = http::request(address, path)?;
+async fn get(address: SocketAddr, host: Option<&str>, path: &str) -> Result<Reached, String> {
+    let request = http::request(address, host, path)?;
     let bytes = dial::converse(address, &request, http::LIMIT, http::is_enough).await.map_err(|e| why(&e))?;
     http::parse(&bytes).ok_or_else(|| "what answers there does not speak HTTP".into())
 }

@@ -115,9 +115,12 @@ fn http_and_tcp_are_answered_in_order() {
     other.nft("add rule inet t in tcp dport 81 drop");
     for there in THERE {
         let tcp = |port| Reach::Tcp { address: at(there, port) };
-        let get = |path: &str| Reach::Http { address: at(there, 10249), path: path.into() };
+        let get = |path: &str| Reach::Http { address: at(there, 10249), host: None, path: path.into() };
         let reached = asker.reach(vec![get("/proxyMode"), tcp(80), tcp(79), tcp(81), get("no path")]);
-        assert_eq!(reached[0], Reached::Http { status: 200, body: "GET /proxyMode HTTP/1.0".into() });
+        assert_eq!(
+            reached[0],
+            Reached::Http { status: 200, server: String::new(), body: "GET /proxyMode HTTP/1.0".into() }
+        );
         assert!(matches!(reached[1], Reached::Tcp { .. }), "{reached:?}");
         let rest = ["connection refused", "no answer within 1 s", "`no path` is not a path like /healthz"];
         assert_eq!(reached[2..], rest.map(failed));

@@ -37,10 +37,13 @@ impl Asked {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Reach {
-    /// A plain `GET`, for what listens on a node's own loopback, such as kube-proxy.
+    /// A plain `GET`: what listens on a node's own loopback, such as kube-proxy, or a gateway.
     Http {
         /// Where.
         address: SocketAddr,
+        /// The name to ask for (`Host`): visible ASCII without a blank; the address itself where there is none.
+        #[serde(default)]
+        host: Option<String>,
         /// What: `/proxyMode`. Visible ASCII that begins with a slash.
         path: String,
     },
@@ -147,6 +150,9 @@ pub enum Reached {
     Http {
         /// Its status: 200.
         status: u16,
+        /// Who it says it is (`Server`), at most [`Reached::SERVER`] bytes; empty where it says nothing.
+        #[serde(default)]
+        server: String,
         /// The first [`Reached::BODY`] bytes of what it said, as text.
         body: String,
     },
@@ -179,6 +185,9 @@ pub enum Reached {
 impl Reached {
     /// The most bytes of an HTTP body that are kept.
     pub const BODY: usize = 4096;
+
+    /// The most bytes of a server's name that are kept.
+    pub const SERVER: usize = 128;
 
     /// The most records of a DNS answer that are kept.
     pub const RECORDS: usize = 64;

@@ -13,6 +13,7 @@ use super::release::Release;
 use super::view::{self, Advertisement, EXCLUDE, View, node_label, node_name};
 use super::workload;
 use crate::cluster::facts::ClusterFacts;
+use crate::cluster::look::is_ready;
 use crate::network::list;
 
 /// All reasons why no speaker announces an address that was given to a Service; never empty.
@@ -85,9 +86,12 @@ fn no_endpoints(facts: &ClusterFacts, service: &Service) -> Option<Reason> {
     };
     let words = "the Service has no ready endpoint, and MetalLB announces none such";
     let namespace = service.metadata.namespace.as_deref().unwrap_or("default");
-    let fix = match selector.is_empty() {
-        true => "give the Service a selector, or make an EndpointSlice for it".to_owned(),
-        false => format!("see why: kubectl -n {namespace} describe pods -l {}", selector.join(",")),
+    let fix = match (selector.is_empty(), all.is_empty()) {
+        (true, _) => "give the Service a selector, or make an EndpointSlice for it".to_owned(),
+        (false, true) => {
+            format!("start pods with the labels {} in namespace {namespace}", selector.join(","))
+        }
+        (false, false) => format!("see why: kubectl -n {namespace} describe pods -l {}", selector.join(",")),
     };
     Some(Reason::new(names::SILENT_NO_ENDPOINTS, words).seen(evidence).fix(fix))
 }
@@ -162,7 +166,7 @@ fn obstacle(facts: &ClusterFacts, node: &Node) -> Option<Obstacle> {
         pod.spec.as_ref().and_then(|s| s.node_name.as_deref()) == name
     };
     let speakers = workload::pods(&facts.balancer, "speaker");
-    let ready = speakers.iter().filter(|pod| here(pod)).any(|pod| workload::is_ready(pod));
+    let ready = speakers.iter().filter(|pod| here(pod)).any(|pod| is_ready(pod));
     (!ready).then_some(Obstacle::Speaker)
 }
 

@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::cluster::facts::BalancerFacts;
+use crate::cluster::look::is_ready;
 
 /// Whether labels (of the native manifest, or of Helm's chart) say that something is this component.
 fn is(metadata: &ObjectMeta, component: &str) -> bool {
@@ -40,12 +41,6 @@ pub(super) fn ignores_exclusion(facts: &BalancerFacts) -> bool {
 /// The pods of a component.
 pub(super) fn pods<'a>(facts: &'a BalancerFacts, component: &str) -> Vec<&'a Pod> {
     facts.pods.iter().filter(|pod| is(&pod.metadata, component)).collect()
-}
-
-/// Whether a pod is ready.
-pub(super) fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref()).into_iter().flatten();
-    conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
 /// What keeps a pod from being ready, in Kubernetes' words.

@@ -1,7 +1,7 @@
 //! What the facts tell of one step: pure, so that planning needs no further question.
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rackwright_proto::cluster::workload::{HELD, STAMP};
 use rackwright_proto::cluster::{
@@ -55,6 +55,13 @@ fn workload(facts: &ClusterFacts, step: &WorkloadStep) -> WorkloadSeen {
         | (Family::Dns, WorkloadKind::DaemonSet)
         | (Family::Mesh, _) => WorkloadSeen::default(),
     }
+}
+
+/// Whether a pod's condition `Ready` holds, and it is not on its way out.
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let ready = conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
+    ready && pod.metadata.deletion_timestamp.is_none()
 }
 
 /// How far a DaemonSet is.

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::digest;
 use super::facts::ClusterFacts;
 use super::look::{live, look};
+use crate::proof::gateway::Through;
 
 /// How a run went on the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -103,6 +104,9 @@ pub enum StepResult {
 pub struct Proof {
     /// One per address of each Service that the rack names.
     pub services: Vec<Proven>,
+    /// One per address of each gateway that the rack names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<Through>,
     /// All that was found, passes too.
     pub findings: Vec<Finding>,
 }
@@ -135,6 +139,11 @@ impl Proof {
     /// Whether nothing was asked.
     pub fn is_empty(&self) -> bool {
         self.services.is_empty() && self.findings.is_empty()
+    }
+
+    /// Whether all that was asked is as it should be.
+    pub fn is_good(&self) -> bool {
+        self.services.iter().all(|s| s.proven) && self.errors() == 0
     }
 }
 

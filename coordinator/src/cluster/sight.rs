@@ -9,9 +9,10 @@ use super::facts::ClusterFacts;
 use crate::balancer::Manifest;
 use crate::corefile::Corefile;
 use crate::proof::proxy::{Doors, Told};
+use crate::proxy::config;
 
 /// What is known of a cluster.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Sight {
     /// What its API tells.
     pub facts: ClusterFacts,
@@ -35,13 +36,9 @@ impl ClusterFacts {
 /// Where kube-proxy answers on the nodes of this cluster.
 pub fn doors(facts: &ClusterFacts) -> Doors {
     let text = facts.proxy.config.as_ref().and_then(|c| c.data.as_ref()?.get("config.conf"));
-    let value = |key: &str| {
-        // The lines of the top level: no other key of the configuration ends so.
-        let line =
-            text.and_then(|text| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')));
-        line.map(|value| value.trim().trim_matches(['"', '\'']).to_owned()).unwrap_or_default()
-    };
-    Doors::of(&value("metricsBindAddress"), &value("healthzBindAddress"))
+    // What cannot be read is told by the gates.
+    let current = text.and_then(|text| config::read(text).ok()).unwrap_or_default();
+    Doors::of(&current.metrics_address, &current.healthz_address)
 }
 
 /// The domain of the cluster's names: the first zone of the Corefile's `kubernetes` plugin, `cluster.local` where that

@@ -166,7 +166,7 @@ impl Done {
         plan: Option<&ClusterPlan>,
     ) {
         let outcome = match found {
-            Found::Unwanted => return,
+            Found::Unwanted | Found::Aside => return,
             Found::Absent => cluster::idle(ClusterResult::Absent),
             Found::Lost(fault) => cluster::idle(ClusterResult::NotReached { fault: fault.clone() }),
             Found::Here(here) => match plan.filter(|p| !p.steps.is_empty()) {
@@ -184,7 +184,8 @@ impl Done {
         if !outcome.result.is_good() {
             return;
         }
-        let changed = matches!(outcome.result, ClusterResult::Changed { .. });
+        // Also where what was to be changed came right by itself meanwhile: that may be on its way still.
+        let changed = !outcome.steps.is_empty();
         self.proof = prove::all(context, here, &mut self.heard, changed).await;
         if self.proof.errors() > 0 {
             outcome.result = ClusterResult::NotProven { findings: self.proof.errors() };

@@ -37,6 +37,8 @@ use crate::survey::Surveyed;
 pub enum Found {
     /// The rack wants none.
     Unwanted,
+    /// It takes no part: no control plane is among the nodes that the operator chose.
+    Aside,
     /// No control plane has a kubeconfig yet.
     Absent,
     /// There is one, but it cannot be asked.
@@ -58,14 +60,14 @@ impl Found {
     pub fn served(&self) -> Option<BTreeSet<IpAddr>> {
         match self {
             Self::Here(cluster) => Some(cluster.sight.facts.served()),
-            Self::Unwanted | Self::Absent | Self::Lost(_) => None,
+            Self::Unwanted | Self::Aside | Self::Absent | Self::Lost(_) => None,
         }
     }
 
     /// What stands against the rack's part for it.
     pub fn findings(&self, rack: &Rack, heard: &[Surveyed]) -> Vec<Finding> {
         match self {
-            Self::Unwanted => Vec::new(),
+            Self::Unwanted | Self::Aside => Vec::new(),
             Self::Absent => vec![versions::absent()],
             Self::Lost(fault) => vec![versions::lost(fault)],
             Self::Here(here) => judge::cluster(rack, heard, &here.sight),
@@ -76,7 +78,7 @@ impl Found {
     pub fn sight(&self) -> Option<&Sight> {
         match self {
             Self::Here(cluster) => Some(&cluster.sight),
-            Self::Unwanted | Self::Absent | Self::Lost(_) => None,
+            Self::Unwanted | Self::Aside | Self::Absent | Self::Lost(_) => None,
         }
     }
 }
@@ -106,13 +108,33 @@ pub async fn find(context: &Context, heard: &mut [Surveyed], about: About) -> Fo
 async fn ask(context: &Context, kubernetes: &Kubernetes, heard: &mut [Surveyed], about: About) -> Found {
     let api = match open(context, kubernetes, heard).await {
         Ok(Some(api)) => api,
-        Ok(None) => return Found::Absent,
+        Ok(None) => return closed(context, heard),
         Err(fault) => return Found::Lost(fault),
     };
     match sighted(context, kubernetes, &api, heard, about).await {
         Ok(sight) => Found::Here(Box::new(Cluster { api, sight })),
         Err(fault) => Found::Lost(fault),
     }
+}
+
+/// Why there is no way to the API: only control planes that were all heard can tell that there is no cluster.
+fn closed(context: &Context, heard: &[Surveyed]) -> Found {
+    let nodes = context.nodes();
+    let mut chosen = nodes.iter().filter(|n| n.is_control_plane()).map(|n| &n.name).peekable();
+    if chosen.peek().is_none() {
+        context.console.say("cluster: left alone, since no control plane is among the chosen nodes");
+        return Found::Aside;
+    }
+    let unheard: Vec<&str> = chosen
+        .filter(|name| heard.iter().all(|s| s.session.node != **name))
+        .map(|name| name.as_str())
+        .collect();
+    if unheard.is_empty() {
+        return Found::Absent;
+    }
+    let why = format!("no way to its API was found, and not heard from: {}", unheard.join(", "));
+    let next = "mend the way to those control planes, then apply again: the hosts' part does not wait for it";
+    Found::Lost(Fault::new(FaultKind::Host, "reach the cluster", why).next(next))
 }
 
 /// Where kube-proxy's settings are a file on each host, as with k3s and RKE2, the hosts' plans have it. While the
@@ -200,7 +222,7 @@ async fn sighted(
     heard: &mut [Surveyed],
     about: About,
 ) -> Result<Sight, Fault> {
-    let mut wishes = Wishes::default();
+    let mut wishes = Wishes { services: to_prove(kubernetes), ..Wishes::default() };
     let mut manifest = None;
     if about == About::Rack
         && let Some(metallb) = &kubernetes.metallb
@@ -210,18 +232,32 @@ async fn sighted(
         wishes.balancer = metallb.namespace.to_string();
         manifest = Some(loaded);
     }
-    wishes.services =
-        kubernetes.services.iter().map(|s| (s.namespace.to_string(), s.name.to_string())).collect();
     let facts = gather(api, &wishes).await.map_err(|e| act::fault(&e))?;
     let mut sight = Sight { facts, manifest, ..Sight::default() };
     if about == About::Rack {
-        let doors = sight::doors(&sight.facts);
-        for (node, told, traces) in ask_nodes(context, heard, doors).await {
-            sight.told.extend(told.map(|told| (node.clone(), told)));
-            sight.traces.extend(traces.map(|traces| (node, traces)));
-        }
+        ask_again(context, &mut sight, heard).await;
     }
     Ok(sight)
+}
+
+fn to_prove(kubernetes: &Kubernetes) -> Vec<(String, String)> {
+    kubernetes.to_prove().into_iter().map(|s| (s.namespace.to_string(), s.name.to_string())).collect()
+}
+
+/// What the proof looks at, beside what is always asked.
+pub fn wishes(context: &Context) -> Option<Wishes> {
+    let kubernetes = context.loaded.rack.kubernetes()?;
+    let balancer = kubernetes.metallb.as_ref().map(|m| m.namespace.to_string()).unwrap_or_default();
+    Some(Wishes { balancer, services: to_prove(kubernetes), steps: Vec::new() })
+}
+
+/// Asks the nodes once more what they live of the cluster's settings.
+pub async fn ask_again(context: &Context, sight: &mut Sight, heard: &mut [Surveyed]) {
+    let doors = sight::doors(&sight.facts);
+    for (node, told, traces) in ask_nodes(context, heard, doors).await {
+        sight.told.extend(told.map(|told| (node.clone(), told)));
+        sight.traces.extend(traces.map(|traces| (node, traces)));
+    }
 }
 
 /// What is known of a cluster after it was changed; `None` where it cannot be asked any more.

@@ -1,60 +1,69 @@
 //! The proof from outside: nodes ask for DNS and for the addresses of Services, and the answers are judged.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Service;
-use rackwright_proto::finding::{Finding, Severity};
+use rackwright_proto::finding::Finding;
 use rackwright_proto::l2::{Patience, Probe, Probed};
 use rackwright_proto::link::Network;
 use rackwright_proto::name::NodeName;
 use rackwright_proto::reach::{Asked as Question, Reach, Reached};
-use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::Context;
-use super::cluster::Cluster;
+use super::cluster::{self, Cluster};
 use crate::balancer::{Reason, pending, silent};
 use crate::cluster::facts::ClusterFacts;
 use crate::cluster::outcome::{Proof, Proven};
 use crate::cluster::sight::{self, Sight};
 use crate::judge::{self, Asked};
+use crate::kube::gather::gather;
 use crate::kube::{Resource, Selector, Set};
 use crate::network::NodeInput;
 use crate::proof::case::{self, Case, ServiceName, Stand};
+use crate::proof::gateway::{self, Asker, Way};
 use crate::proof::hearing::{self, Hearing};
 use crate::proof::service::{Seen, ServiceProof};
 use crate::proof::{Why, dns, ports, service, text};
 use crate::rack::Rack;
 use crate::survey::{self, Surveyed};
-use crate::{fleet, scene};
+use crate::{fleet, here, scene};
 
 /// Between the two times that addresses are asked for: an owner that moves, or a second one that is slow, shows.
 const AGAIN: Duration = Duration::from_secs(3);
-/// How long a freshly assigned address may take until somebody answers for it: MetalLB's speakers hear of endpoints,
-/// then announce.
+/// How long what was just changed may take to settle: MetalLB's speakers hear of endpoints, then announce; kube-proxy
+/// starts, then writes its rules.
 const SETTLE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Everything: kube-proxy and DNS on every node, and the Services that the rack names. Where something was just
-/// `changed`, the cluster is asked anew, and what settles by itself within half a minute is waited for.
+/// Everything: kube-proxy and DNS on every node, and what the rack names. Where something was just `changed`, the
+/// cluster is asked anew, and what settles by itself within half a minute is waited for.
 pub async fn all(context: &Context, cluster: &Cluster, heard: &mut [Surveyed], changed: bool) -> Proof {
+    if !changed {
+        return once(context, &cluster.sight, heard).await;
+    }
+    assigned(context, cluster).await;
+    let again = cluster::looked_again(context, cluster, heard).await;
+    let mut sight = again.unwrap_or_else(|| cluster.sight.clone());
+    let until = Instant::now() + SETTLE;
+    while Instant::now() < until {
+        let proof = once(context, &sight, heard).await;
+        if proof.is_good() {
+            return proof;
+        }
+        tokio::time::sleep(PAUSE).await;
+        // What hosts and the segment tell changes without a word of the API.
+        cluster::ask_again(context, &mut sight, heard).await;
+    }
+    // Only for the reasons.
+    let last = cluster::looked_again(context, cluster, heard).await;
+    once(context, last.as_ref().unwrap_or(&sight), heard).await
+}
+
+async fn once(context: &Context, sight: &Sight, heard: &mut [Surveyed]) -> Proof {
     let rack = &context.loaded.rack;
-    let mut proof;
-    let now;
-    let sight = match changed {
-        true => {
-            assigned(context, cluster).await;
-            now = super::cluster::looked_again(context, cluster, heard).await;
-            let sight = now.as_ref().unwrap_or(&cluster.sight);
-            proof = patiently(context, cluster, sight, heard).await;
-            sight
-        }
-        false => {
-            proof = services(context, &cluster.sight.facts, heard).await;
-            &cluster.sight
-        }
-    };
+    let mut proof = services(context, &sight.facts, heard).await;
     proof.findings.extend(names(context, &sight.facts, heard).await);
     proof.findings.extend(judge::live(rack, heard, sight));
     proof.findings = judge::settle(rack, proof.findings, Asked::Some);
@@ -70,29 +79,21 @@ pub async fn between_turns(
     node: &str,
     within: Duration,
 ) -> Vec<Finding> {
-    let until = tokio::time::Instant::now() + within;
-    let mut found = loop {
-        let facts = refreshed(context, cluster).await;
+    let until = Instant::now() + within;
+    let found = loop {
+        // What the cluster says now; the answer of a moment ago where it cannot be asked.
+        let facts = match cluster::wishes(context) {
+            Some(wishes) => gather(&cluster.api, &wishes).await.ok(),
+            None => None,
+        };
         let facts = facts.as_ref().unwrap_or(&cluster.sight.facts);
-        let found = names_from(context, facts, heard, vec![node.to_owned()]).await;
-        let good = found.iter().all(|f| f.severity != Severity::Error);
-        if good || tokio::time::Instant::now() >= until {
-            break found;
+        let mut proof = services(context, facts, heard).await;
+        proof.findings.extend(names_from(context, facts, heard, vec![node.to_owned()]).await);
+        if proof.is_good() || Instant::now() >= until {
+            break proof.findings;
         }
         tokio::time::sleep(PAUSE).await;
     };
-    let until = tokio::time::Instant::now() + within;
-    let proof = loop {
-        let facts = refreshed(context, cluster).await;
-        let proof = services(context, facts.as_ref().unwrap_or(&cluster.sight.facts), heard).await;
-        let good = proof.services.iter().all(|s| s.proven)
-            && proof.findings.iter().all(|f| f.severity != Severity::Error);
-        if good || tokio::time::Instant::now() >= until {
-            break proof;
-        }
-        tokio::time::sleep(PAUSE).await;
-    };
-    found.extend(proof.findings);
     judge::settle(&context.loaded.rack, found, Asked::Some)
 }
 
@@ -114,80 +115,61 @@ async fn names_from(
     dns::judge(&case, &asked, &reached)
 }
 
-/// Asks for the addresses of the Services that the rack names, until all is well or half a minute is over. What the
-/// segment tells changes without a word of the API: that is asked again for the reasons only.
-async fn patiently(context: &Context, cluster: &Cluster, sight: &Sight, heard: &mut [Surveyed]) -> Proof {
-    let until = tokio::time::Instant::now() + SETTLE;
-    while tokio::time::Instant::now() < until {
-        let proof = services(context, &sight.facts, heard).await;
-        let good = proof.services.iter().all(|s| s.proven)
-            && proof.findings.iter().all(|f| f.severity != Severity::Error);
-        if good {
-            return proof;
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-    let now = super::cluster::looked_again(context, cluster, heard).await;
-    services(context, &now.as_ref().unwrap_or(sight).facts, heard).await
-}
-
-/// What the cluster says now; the answer of a moment ago where it cannot be asked.
-async fn refreshed(context: &Context, cluster: &Cluster) -> Option<ClusterFacts> {
-    let kubernetes = context.loaded.rack.kubernetes()?;
-    let wishes = crate::kube::gather::Wishes {
-        balancer: kubernetes.metallb.as_ref().map(|m| m.namespace.to_string()).unwrap_or_default(),
-        services: kubernetes.services.iter().map(|s| (s.namespace.to_string(), s.name.to_string())).collect(),
-        steps: Vec::new(),
-    };
-    crate::kube::gather::gather(&cluster.api, &wishes).await.ok()
-}
-
 /// Waits until the Services that the rack names have addresses, or are not there; a watch tells.
 async fn assigned(context: &Context, cluster: &Cluster) {
     let resource = Resource::of::<Service>();
-    let until = tokio::time::Instant::now() + SETTLE;
-    for service in context.loaded.rack.kubernetes().iter().flat_map(|k| &k.services) {
-        let selector = Selector::namespace(service.namespace.as_str()).named(service.name.as_str());
+    let until = Instant::now() + SETTLE;
+    for name in named(&context.loaded.rack) {
+        let selector = Selector::namespace(&name.namespace).named(&name.name);
         let has = |service: &Service| {
             let status = service.status.as_ref().and_then(|s| s.load_balancer.as_ref());
             status.is_some_and(|balancer| balancer.ingress.iter().flatten().next().is_some())
         };
         let come = |set: &Set<Service>| set.values().all(has).then_some(());
-        let within = until.saturating_duration_since(tokio::time::Instant::now());
+        let within = until.saturating_duration_since(Instant::now());
         // Whatever came of it, the proof tells.
         let _ = cluster.api.watch_until(&resource, &selector, within, come).await;
     }
 }
 
-/// Asks for the addresses of the Services that the rack names.
+/// The Services that the rack wants proven.
+fn named(rack: &Rack) -> Vec<ServiceName> {
+    let services = rack.kubernetes().map(|k| k.to_prove()).unwrap_or_default();
+    services.into_iter().map(ServiceName::from).collect()
+}
+
+/// Asks for the addresses of the Services that the rack names, and for HTTP through its gateways.
 pub async fn services(context: &Context, facts: &ClusterFacts, heard: &mut [Surveyed]) -> Proof {
     let rack = &context.loaded.rack;
     let mut proof = Proof::default();
     let cases = stands(rack, facts, &mut proof.findings);
-    if cases.is_empty() {
-        return proof;
+    if !cases.is_empty() {
+        let networks: Vec<(NodeName, Network)> =
+            heard.iter().map(|s| (s.session.node.clone(), s.facts.network.clone())).collect();
+        let hosts = scene::nodes(rack, networks.iter().map(|(node, network)| (node, network)));
+        let seen = look(context, heard, &hosts, &cases).await;
+        for case in &cases {
+            let judged = service::judge(case, &hosts, &seen, &whys(facts, case));
+            proof.findings.extend(judged.findings.clone());
+            proof.services.push(proven(&judged));
+        }
     }
-    let networks: Vec<(NodeName, Network)> =
-        heard.iter().map(|s| (s.session.node.clone(), s.facts.network.clone())).collect();
-    let hosts = scene::nodes(rack, networks.iter().map(|(node, network)| (node, network)));
-    let patience = scene::patience(rack).unwrap_or(Patience::Quick);
-    let mut seen = Seen { first: hear(context, heard, &hosts, &cases, patience).await, ..Seen::default() };
-    let asked = ports::ask(&hosts, &cases, &seen.first);
-    seen.knocks = ports::knocks(&asked, &reach(context, heard, &asked).await);
-    let from_here = ports::ask_from_here(&cases);
-    seen.here = match is_on_segment(&from_here).await {
-        true => ports::from_here(&from_here, &connect(&from_here).await),
-        false => Vec::new(),
-    };
-    tokio::time::sleep(AGAIN).await;
-    seen.again = hear(context, heard, &hosts, &cases, Patience::Quick).await;
-    for case in &cases {
-        let silent = whys(facts, case);
-        let judged = service::judge(case, &hosts, &seen, &silent);
-        proof.findings.extend(judged.findings.clone());
-        proof.services.push(proven(&judged));
-    }
+    gateways(context, facts, heard, &mut proof).await;
     proof
+}
+
+/// All that is seen of these addresses, from all hosts and from here.
+async fn look(context: &Context, heard: &mut [Surveyed], hosts: &[NodeInput<'_>], cases: &[Case]) -> Seen {
+    let patience = scene::patience(&context.loaded.rack).unwrap_or(Patience::Quick);
+    let mut seen = Seen { first: hear(context, heard, hosts, cases, patience).await, ..Seen::default() };
+    let asked = ports::ask(hosts, cases, &seen.first);
+    seen.knocks = ports::knocks(&asked, &reach(context, heard, &asked).await);
+    let mut from_here = ports::ask_from_here(cases);
+    from_here.retain(|q| matches!(q.reach, Reach::Tcp { address } if here::is_on_segment(address.ip())));
+    seen.here = ports::from_here(&from_here, &here::reach(&from_here).await);
+    tokio::time::sleep(AGAIN).await;
+    seen.again = hear(context, heard, hosts, cases, Patience::Quick).await;
+    seen
 }
 
 fn proven(judged: &ServiceProof) -> Proven {
@@ -202,21 +184,52 @@ fn proven(judged: &ServiceProof) -> Proven {
     }
 }
 
+/// HTTP through the gateways that the rack names: asked from here where clients may be, from hosts that are no nodes,
+/// and only where nobody else can from one node.
+async fn gateways(context: &Context, facts: &ClusterFacts, heard: &mut [Surveyed], proof: &mut Proof) {
+    let istio = context.loaded.rack.kubernetes().and_then(|k| k.istio.as_ref());
+    for way in gateway::ways(istio.map(|i| i.gateways.as_slice()).unwrap_or_default(), &facts.services) {
+        let answers = ask_through(context, facts, heard, &way).await;
+        let through = gateway::judge(&way, &answers);
+        proof.findings.push(through.finding.clone());
+        proof.gateways.push(through);
+    }
+}
+
+async fn ask_through(
+    context: &Context,
+    facts: &ClusterFacts,
+    heard: &mut [Surveyed],
+    way: &Way,
+) -> Vec<(Asker, Reached)> {
+    let question = vec![gateway::ask(way)];
+    if here::is_on_segment(way.at.ip()) {
+        return here::reach(&question).await.into_iter().map(|reached| (Asker::Here, reached)).collect();
+    }
+    let nodes: BTreeSet<&str> = facts.nodes.iter().filter_map(|n| n.metadata.name.as_deref()).collect();
+    let (members, others): (Vec<String>, Vec<String>) =
+        heard.iter().map(|s| s.session.node.to_string()).partition(|host| nodes.contains(host.as_str()));
+    let (askers, of): (_, fn(String) -> Asker) = match others.is_empty() {
+        false => (others, Asker::Outside),
+        true => (members.into_iter().take(1).collect(), Asker::Node),
+    };
+    let asked = askers.into_iter().map(|host| (host, question.clone())).collect();
+    let reached = reach(context, heard, &asked).await;
+    reached
+        .into_iter()
+        .flat_map(|(host, all)| all.into_iter().map(move |one| (of(host.clone()), one)))
+        .collect()
+}
+
 /// The addresses to prove; Services without one are told.
 fn stands(rack: &Rack, facts: &ClusterFacts, findings: &mut Vec<Finding>) -> Vec<Case> {
     let mut cases = Vec::new();
-    for service in rack.kubernetes().iter().flat_map(|k| &k.services) {
-        let name = ServiceName { namespace: service.namespace.to_string(), name: service.name.to_string() };
+    for name in named(rack) {
         match case::addresses(facts, &name) {
             Stand::Missing => findings.push(case::missing(&name)),
             Stand::Waiting => {
-                let is = |s: &&k8s_openapi::api::core::v1::Service| {
-                    s.metadata.name.as_deref() == Some(&name.name)
-                        && s.metadata.namespace.as_deref() == Some(&name.namespace)
-                };
-                if let Some(service) = facts.services.iter().find(is) {
-                    findings.push(case::waiting(&name, &why(pending::reason(facts, service))));
-                }
+                let service = find(facts, &name);
+                findings.extend(service.map(|s| case::waiting(&name, &why(pending::reason(facts, s)))));
             }
             Stand::Assigned(of) => cases.extend(of),
         }
@@ -224,13 +237,13 @@ fn stands(rack: &Rack, facts: &ClusterFacts, findings: &mut Vec<Finding>) -> Vec
     cases
 }
 
+fn find<'a>(facts: &'a ClusterFacts, name: &ServiceName) -> Option<&'a Service> {
+    facts.services.iter().find(|service| name.is_of(&service.metadata))
+}
+
 /// Why nobody may answer for an address.
 fn whys(facts: &ClusterFacts, case: &Case) -> Vec<Why> {
-    let is = |s: &&k8s_openapi::api::core::v1::Service| {
-        s.metadata.name.as_deref() == Some(&case.service.name)
-            && s.metadata.namespace.as_deref() == Some(&case.service.namespace)
-    };
-    let service = facts.services.iter().find(is);
+    let service = find(facts, &case.service);
     let reasons = service.map(|service| silent::reasons(facts, service, case.address)).unwrap_or_default();
     // That nothing was found is no reason.
     reasons.into_iter().map(why).filter(|why| why.name != "service-silent").collect()
@@ -268,53 +281,4 @@ async fn reach(
     })
     .await;
     answers.into_iter().filter_map(|(node, reached)| Some((node, reached.ok()?))).collect()
-}
-
-/// Whether this machine is where clients may be: on the segment of an address, by its own routes. Elsewhere silence
-/// proves nothing, since nothing says that the address is routed this far.
-async fn is_on_segment(asked: &[Question]) -> bool {
-    let mut addresses = asked.iter().filter_map(|a| match a.reach {
-        Reach::Tcp { address } => Some(address),
-        _ => None,
-    });
-    addresses.next().is_some_and(|to| shares_subnet(to).unwrap_or(false))
-}
-
-/// The source address that the kernel would choose, compared with the subnets of this machine's interfaces.
-fn shares_subnet(to: SocketAddr) -> std::io::Result<bool> {
-    let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
-    let socket = std::net::UdpSocket::bind(any)?;
-    // Of a datagram socket: nothing is sent.
-    socket.connect(to)?;
-    let from = socket.local_addr()?.ip();
-    let subnets = nix::ifaddrs::getifaddrs()?.filter_map(|i| {
-        let (address, mask) = (i.address?, i.netmask?);
-        let (address, mask) = (ip(&address)?, ip(&mask)?);
-        (address == from).then(|| ipnet::IpNet::with_netmask(address, mask).ok()).flatten()
-    });
-    Ok({ subnets }.any(|net| net.contains(&to.ip())))
-}
-
-fn ip(address: &nix::sys::socket::SockaddrStorage) -> Option<std::net::IpAddr> {
-    let v4 = address.as_sockaddr_in().map(|a| a.ip().into());
-    v4.or_else(|| address.as_sockaddr_in6().map(|a| a.ip().into()))
-}
-
-/// Plain connections from here.
-async fn connect(asked: &[Question]) -> Vec<Reached> {
-    fleet::each(64, asked, |question| async move {
-        let Reach::Tcp { address } = question.reach else {
-            return Reached::Failed { why: "not asked from here".into() };
-        };
-        let begun = tokio::time::Instant::now();
-        let within = Duration::from_millis(question.within_ms.into());
-        match tokio::time::timeout(within, TcpStream::connect(address)).await {
-            Ok(Ok(_)) => {
-                Reached::Tcp { micros: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX) }
-            }
-            Ok(Err(error)) => Reached::Failed { why: error.to_string() },
-            Err(_) => Reached::Failed { why: format!("no answer within {} s", within.as_secs()) },
-        }
-    })
-    .await
 }

@@ -33,7 +33,7 @@ pub async fn run(console: Console, args: CommonArgs) -> Exit {
     }
     let found = cluster::find(&context, &mut heard, cluster::About::Receipts).await;
     let state = match &found {
-        Found::Unwanted => None,
+        Found::Unwanted | Found::Aside => None,
         Found::Absent => Some(ClusterState::Absent),
         Found::Lost(fault) => Some(ClusterState::NotReached { fault: fault.clone() }),
         Found::Here(here) => Some(ClusterState::Known(Box::new(ClusterStatus::of(&here.sight.facts)))),

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::act::{Manner, fault, workload_of};
 use super::turns::{self, Strategy};
 use super::{Api, KubeError, Logs, Resource, Selector, Set, Watched};
+use crate::cluster::look::is_ready;
 
 /// Lines of a container's log that are shown.
 const LOG_LINES: u32 = 10;
@@ -170,12 +171,6 @@ async fn troubled(api: &Api, step: &WorkloadStep) -> Result<Vec<Pod>, KubeError>
 fn has_ended(pod: &Pod) -> bool {
     let statuses = pod.status.iter().flat_map(|s| s.container_statuses.iter().flatten());
     { statuses }.any(|container| container.restart_count > 0)
-}
-
-/// Whether a pod is ready.
-pub fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
-    conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
 }
 
 async fn told(api: &Api, pods: &[Pod]) -> Vec<String> {

@@ -12,9 +12,10 @@ use rackwright_proto::fault::{Fault, FaultKind};
 use serde_json::{Value, json};
 
 use super::act::{Manner, fault};
-use super::rollout::{is_ready, stuck};
+use super::rollout::stuck;
 use super::run::locked;
 use super::{Api, Resource, Selector, Set, Watched, nodes};
+use crate::cluster::look::is_ready;
 use crate::natural::Natural;
 
 /// How often a DaemonSet that changes under us is patched anew: its status does at any time.

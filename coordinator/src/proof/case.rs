@@ -6,20 +6,37 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Event, Pod, Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rackwright_proto::finding::Finding;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{Why, names};
 use crate::cluster::facts::ClusterFacts;
+use crate::cluster::look::is_ready;
 use crate::network::say::{Say as _, error};
+use crate::rack::model::kubernetes as model;
 
 /// A Service's name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ServiceName {
     /// Its namespace.
     pub namespace: String,
     /// Its name in there.
     pub name: String,
+}
+
+impl ServiceName {
+    /// Whether an object's metadata bear this name.
+    pub fn is_of(&self, metadata: &ObjectMeta) -> bool {
+        metadata.name.as_ref() == Some(&self.name) && metadata.namespace.as_ref() == Some(&self.namespace)
+    }
+}
+
+impl From<&model::ServiceName> for ServiceName {
+    fn from(name: &model::ServiceName) -> Self {
+        Self { namespace: name.namespace.to_string(), name: name.name.to_string() }
+    }
 }
 
 impl std::fmt::Display for ServiceName {
@@ -141,13 +158,6 @@ fn ports(spec: &ServiceSpec) -> (Vec<u16>, Vec<String>) {
 /// The node of a pod that is not ready.
 fn not_ready(pod: &Pod) -> Option<String> {
     (!is_ready(pod)).then(|| pod.spec.as_ref()?.node_name.clone()).flatten()
-}
-
-/// Whether a pod's condition `Ready` holds, and it is not on its way out.
-pub(super) fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let ready = conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
-    ready && pod.metadata.deletion_timestamp.is_none()
 }
 
 fn endpoints(slices: &[EndpointSlice], name: &ServiceName, address: IpAddr) -> BTreeMap<String, usize> {

@@ -4,12 +4,13 @@
 //! A Service is proven in stages, since each asks what the former answered:
 //! [`case::addresses`] (has it an address?), [`hearing::ask`] (who answers for it?), [`ports::ask`] (do its ports
 //! open there?), [`hearing::ask`] again some seconds later, and [`service::judge`] of all that.
-//! [`dns`] and [`proxy`] each ask once.
+//! [`dns`], [`proxy`] and [`gateway`] each ask once.
 
 mod answers;
 pub mod case;
 mod cause;
 pub mod dns;
+pub mod gateway;
 pub mod hearing;
 mod names;
 mod nics;

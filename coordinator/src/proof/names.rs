@@ -15,6 +15,16 @@ pub const NAMES: &[(&str, &str)] = &[
         "CoreDNS knows names of the cluster, but not those outside: its upstream does not answer.",
     ),
     (DNS_WRONG_ANSWER, "CoreDNS does not know the name of the API server's Service, or its pods disagree."),
+    (
+        GATEWAY_ANSWERS,
+        "HTTP through a gateway's address reaches a workload, asked for from outside of the cluster.",
+    ),
+    (GATEWAY_FROM_INSIDE_ONLY, "A gateway answers a node of the cluster, and nobody outside could ask."),
+    (GATEWAY_NO_ROUTE, "A gateway answers, and has no route for the name and path that the rack asks for."),
+    (GATEWAY_NO_WORKLOAD, "A gateway has a route, and no workload behind it answers."),
+    (GATEWAY_NOT_ASKED, "Nobody could ask a gateway."),
+    (GATEWAY_OTHER_ANSWER, "HTTP through a gateway ends in another status than the rack expects."),
+    (GATEWAY_SILENT, "A gateway's address gives no HTTP answer."),
     (SERVICE_ANSWER_DETOURS, "A Service's answer comes from another MAC address than the question went to."),
     (
         SERVICE_ANSWERED_BY_FOREIGNER,
@@ -60,6 +70,13 @@ pub(super) const DNS_TCP_SILENT: &str = "dns-tcp-silent";
 pub(super) const DNS_UDP_SILENT: &str = "dns-udp-silent";
 pub(super) const DNS_UPSTREAM_SILENT: &str = "dns-upstream-silent";
 pub(super) const DNS_WRONG_ANSWER: &str = "dns-wrong-answer";
+pub(super) const GATEWAY_ANSWERS: &str = "gateway-answers";
+pub(super) const GATEWAY_FROM_INSIDE_ONLY: &str = "gateway-from-inside-only";
+pub(super) const GATEWAY_NO_ROUTE: &str = "gateway-no-route";
+pub(super) const GATEWAY_NO_WORKLOAD: &str = "gateway-no-workload";
+pub(super) const GATEWAY_NOT_ASKED: &str = "gateway-not-asked";
+pub(super) const GATEWAY_OTHER_ANSWER: &str = "gateway-other-answer";
+pub(super) const GATEWAY_SILENT: &str = "gateway-silent";
 pub(super) const SERVICE_ANSWER_DETOURS: &str = "service-answer-detours";
 pub(super) const SERVICE_ANSWERED_BY_FOREIGNER: &str = "service-answered-by-foreigner";
 pub(super) const SERVICE_ANSWERED_TWICE: &str = "service-answered-twice";

@@ -55,7 +55,9 @@ pub struct Told {
 
 /// What to ask a node.
 pub fn ask(doors: &Doors) -> Vec<Asked> {
-    let get = |address, path: &str| Asked::new(Reach::Http { address, path: path.to_owned() }, WITHIN_MS);
+    let get = |address, path: &str| {
+        Asked::new(Reach::Http { address, host: None, path: path.to_owned() }, WITHIN_MS)
+    };
     vec![get(doors.metrics, "/proxyMode"), get(doors.healthz, "/healthz")]
 }
 
@@ -70,8 +72,8 @@ pub fn told(reached: &[Reached]) -> Told {
 
 fn body(reached: Option<&Reached>) -> Result<&str, String> {
     match reached {
-        Some(Reached::Http { status: 200, body }) => Ok(body),
-        Some(Reached::Http { status, body }) => Err(format!("it said {status}: {}", short(body.trim()))),
+        Some(Reached::Http { status: 200, body, .. }) => Ok(body),
+        Some(Reached::Http { status, body, .. }) => Err(format!("it said {status}: {}", short(body.trim()))),
         Some(Reached::Failed { why }) => Err(why.clone()),
         Some(_) => Err("the node answered another question".into()),
         None => Err("the node did not report".into()),
@@ -101,7 +103,8 @@ mod tests {
 
     #[test]
     fn answers_are_read_and_nothing_else_is_taken_for_a_mode() {
-        let http = |status, body: &str| Reached::Http { status, body: body.to_owned() };
+        let http =
+            |status, body: &str| Reached::Http { status, server: String::new(), body: body.to_owned() };
         let good = told(&[http(200, "nftables\n"), http(200, "{}")]);
         assert_eq!(good, Told { mode: Ok("nftables".into()), healthy: Ok(()) });
         let refused = Reached::Failed { why: "connection refused".into() };

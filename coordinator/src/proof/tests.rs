@@ -1,7 +1,7 @@
 //! Worlds of hosts and one Service, asked as in earnest; the words are golden, the verdict is compared with who
 //! answers.
 
-mod golden;
+pub(super) mod golden;
 mod model;
 mod world;
 

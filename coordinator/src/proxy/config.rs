@@ -42,6 +42,19 @@ pub struct Current {
     pub feature_gates: Vec<(String, bool)>,
     /// `metricsBindAddress`, where `/proxyMode` is answered; empty for 127.0.0.1:10249.
     pub metrics_address: String,
+    /// `healthzBindAddress`; empty for 0.0.0.0:10256.
+    pub healthz_address: String,
+}
+
+impl Current {
+    /// The mode that it comes to on Linux.
+    pub fn mode(&self) -> ProxyMode {
+        match self.mode.as_str() {
+            "ipvs" => ProxyMode::Ipvs,
+            "nftables" => ProxyMode::Nftables,
+            _ => ProxyMode::Iptables,
+        }
+    }
 }
 
 /// What a configuration shall say; what is `None` stays as it is.
@@ -99,6 +112,7 @@ fn current(root: &Node) -> Current {
         exclude_cidrs: cidrs,
         feature_gates: gates.iter().map(|(key, value)| (word(Some(key)), yes(value))).collect(),
         metrics_address: word(root.get("metricsBindAddress")),
+        healthz_address: word(root.get("healthzBindAddress")),
     }
 }
 

@@ -51,11 +51,7 @@ pub struct Node {
 
 /// The mode that the nodes are to run in: the rack's, else the configured one, else Linux's default.
 pub fn mode(scene: &Scene<'_>) -> ProxyMode {
-    scene.wanted.unwrap_or(match scene.current.mode.as_str() {
-        "ipvs" => ProxyMode::Ipvs,
-        "nftables" => ProxyMode::Nftables,
-        _ => ProxyMode::Iptables,
-    })
+    scene.wanted.unwrap_or(scene.current.mode())
 }
 
 /// Every finding about the mode that the nodes are to run in, passes included.

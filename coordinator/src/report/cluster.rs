@@ -8,15 +8,12 @@ use rackwright_proto::finding::Severity;
 use rackwright_proto::plan::Purpose;
 use rackwright_proto::step::Decision;
 use serde_json::Value;
-use similar::{ChangeTag, TextDiff};
 
 use super::paint::{Ink, Paint};
 use super::plan::View;
 use super::{count, words};
 use crate::cluster::outcome::{ClusterOutcome, ClusterResult, ClusterStatus, Proof, StepResult};
 
-/// The most changed lines of a text or object that are shown without `verbose`.
-const DIFF_LINES: usize = 12;
 /// Titles are padded to this many characters.
 const TITLE_WIDTH: usize = 48;
 
@@ -80,11 +77,11 @@ fn step(out: &mut impl Write, step: &PlannedClusterStep, view: View) -> io::Resu
     match (&step.step, &step.seen, &step.decision) {
         (_, _, Decision::Keep) => Ok(()),
         (ClusterStep::Text(text), ClusterSeen::Text(seen), _) => {
-            diff(out, seen.text.as_deref().unwrap_or_default(), &text.want, view)
+            super::plan::diff(out, seen.text.as_deref().unwrap_or_default(), &text.want, view)
         }
         (ClusterStep::Object(object), ClusterSeen::Object(seen), _) => {
             let (old, new) = (seen.fields.as_ref().map(flat), wanted(object));
-            diff(out, &old.unwrap_or_default(), &new, view)
+            super::plan::diff(out, &old.unwrap_or_default(), &new, view)
         }
         _ => Ok(()),
     }
@@ -124,24 +121,6 @@ fn flatten(value: &Value, path: String, lines: &mut Vec<String>) {
         other if path.is_empty() => lines.extend(other.as_str().map(str::to_owned)),
         other => lines.push(format!("{path}: {other}")),
     }
-}
-
-fn diff(out: &mut impl Write, old: &str, new: &str, view: View) -> io::Result<()> {
-    let diff = TextDiff::from_lines(old, new);
-    let changed: Vec<_> = diff.iter_all_changes().filter(|c| c.tag() != ChangeTag::Equal).collect();
-    let shown = if view.verbose { changed.len() } else { changed.len().min(DIFF_LINES) };
-    for change in &changed[..shown] {
-        let (sign, ink) = match change.tag() {
-            ChangeTag::Delete => ('-', Ink::Bad),
-            ChangeTag::Insert | ChangeTag::Equal => ('+', Ink::Good),
-        };
-        let line = format!("      {sign} {}", words::plain(change.value()));
-        writeln!(out, "{}", view.paint.ink(ink, line.trim_end()))?;
-    }
-    if changed.len() > shown {
-        writeln!(out, "      ... and {}", count(changed.len() - shown, "more line"))?;
-    }
-    Ok(())
 }
 
 /// What a run did on the cluster.
@@ -213,12 +192,10 @@ pub fn proof(out: &mut impl Write, proof: &Proof, view: View) -> io::Result<()> 
     }
     let problems = proof.findings.iter().any(|f| f.severity > Severity::Pass);
     writeln!(out)?;
-    for service in &proof.services {
-        let (word, ink) = match service.proven {
-            true => ("proven", Ink::Good),
-            false => ("not proven", Ink::Bad),
-        };
-        writeln!(out, "{}  {}", view.paint.ink(ink, format!("{word:11}")), words::plain(&service.line))?;
+    let services = proof.services.iter().map(|s| (s.proven, &s.line));
+    for (proven, line) in services.chain(proof.gateways.iter().map(|g| (g.proven, &g.line))) {
+        let (word, ink) = if proven { ("proven", Ink::Good) } else { ("not proven", Ink::Bad) };
+        writeln!(out, "{}  {}", view.paint.ink(ink, format!("{word:11}")), words::plain(line))?;
     }
     if problems {
         super::check::problems(out, &proof.findings, view.paint)?;

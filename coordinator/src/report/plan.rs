@@ -193,7 +193,12 @@ fn file_diff(out: &mut impl Write, step: &PlannedStep, view: View) -> io::Result
     if old.is_none() && !view.verbose {
         return Ok(());
     }
-    let diff = TextDiff::from_lines(old.unwrap_or_default(), new);
+    diff(out, old.unwrap_or_default(), new, view)
+}
+
+/// The lines that differ; all of them only if the operator wants to see more.
+pub(super) fn diff(out: &mut impl Write, old: &str, new: &str, view: View) -> io::Result<()> {
+    let diff = TextDiff::from_lines(old, new);
     let changed: Vec<_> = diff.iter_all_changes().filter(|c| c.tag() != ChangeTag::Equal).collect();
     let shown = if view.verbose { changed.len() } else { changed.len().min(DIFF_LINES) };
     for change in &changed[..shown] {

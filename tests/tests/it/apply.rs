@@ -163,6 +163,15 @@ fn a_dead_host_stops_nobody_and_is_caught_up_later() {
     let states: Vec<_> =
         status["nodes"].as_array().unwrap().iter().map(|n| n["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["known", "not-reached", "known"]);
+    // Nor does a control plane that is not heard: whether there is a cluster is not known then.
+    rack.host("cp1").kill().unwrap();
+    let check = rack.ends(1, &["check"]);
+    assert!(
+        check.stdout.contains("cluster-unreachable") && !check.stdout.contains("cluster-absent"),
+        "{}",
+        check.stdout
+    );
+    rack.host("cp1").boot().unwrap();
     rack.host("w1").boot().unwrap();
     assert!(rack.apply().stdout.contains("1 changed, 2 unchanged, 0 failed, 0 not reached"));
     assert_prepared(&rack.host("w1"));
@@ -177,6 +186,10 @@ fn only_the_named_nodes_are_touched() {
     assert_prepared(&rack.host("cp1"));
     let changes = before.changes(&State::of(&rack.host("w1")));
     assert!(changes.is_empty(), "{changes:#?}");
+    // A worker alone says nothing of the cluster.
+    let output = rack.ends(0, &["apply", "--yes", "-n", "w1"]);
+    assert!(output.stderr.contains("cluster: left alone"), "{}", output.stderr);
+    assert!(!output.stdout.contains("kubeadm init"), "{}", output.stdout);
     let output = rack.ends(2, &["apply", "--yes", "-n", "w9"]);
     assert!(output.stderr.contains("has no node `w9`"), "{}", output.stderr);
 }

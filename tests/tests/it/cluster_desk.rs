@@ -118,7 +118,8 @@ impl Desk {
         ]);
     }
 
-    /// Every object that a run could touch, by name, with its resourceVersion: any write shows.
+    /// Every object that a run could touch, by name, with all of it but what controllers tell of it (`status`): any write
+    /// of ours shows.
     pub(crate) fn versions(&self) -> BTreeMap<String, String> {
         let everywhere = "customresourcedefinitions,clusterroles,clusterrolebindings,validatingwebhookconfigurations,\
                           namespaces,nodes";
@@ -137,10 +138,10 @@ impl Desk {
         for kind in kinds {
             let found = self.object(&kind);
             let items = found["items"].as_array().cloned().unwrap_or_else(|| vec![found]);
-            for item in items.iter().filter(|item| item["kind"] != "Node") {
+            for item in items.into_iter().filter(|item| item["kind"] != "Node") {
                 let meta = &item["metadata"];
                 let name = format!("{}/{}/{}", item["kind"], meta["namespace"], meta["name"]);
-                all.insert(name, meta["resourceVersion"].to_string());
+                all.insert(name, without_status(item).to_string());
             }
         }
         all
@@ -157,6 +158,19 @@ impl Desk {
         let is = |pid: &i32| operator::arguments(*pid).first().is_some_and(|a| a.ends_with("kube-apiserver"));
         self.lab().host(host).processes().into_iter().find(is)
     }
+}
+
+fn without_status(mut object: Value) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("status");
+    }
+    if let Some(meta) = object["metadata"].as_object_mut() {
+        meta.remove("resourceVersion");
+        if let Some(managers) = meta.get_mut("managedFields").and_then(Value::as_array_mut) {
+            managers.retain(|manager| manager["subresource"] != "status");
+        }
+    }
+    object
 }
 
 /// What differs between two looks at [`Desk::versions`].

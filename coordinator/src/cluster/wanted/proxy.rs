@@ -277,7 +277,7 @@ pub(super) fn live(scene: Scene<'_>) -> Vec<Finding> {
     }
     let told = match (wanted(scene), text(scene).and_then(|text| config::read(&text).ok())) {
         (Some(proxy), _) => Told { mode: proxy.mode, strict_arp: proxy.strict_arp },
-        (None, Some(current)) => Told { mode: configured(&current), strict_arp: current.strict_arp },
+        (None, Some(current)) => Told { mode: current.mode(), strict_arp: current.strict_arp },
         (None, None) => return Vec::new(),
     };
     let nodes = scene.sight.told.iter().filter_map(|(node, said)| {
@@ -288,15 +288,6 @@ pub(super) fn live(scene: Scene<'_>) -> Vec<Finding> {
         Some(of_node(node, said.mode.clone(), traces))
     });
     prove::findings(told, &nodes.collect::<Vec<_>>())
-}
-
-fn configured(current: &Current) -> crate::rack::model::kubernetes::ProxyMode {
-    use crate::rack::model::kubernetes::ProxyMode;
-    match current.mode.as_str() {
-        "ipvs" => ProxyMode::Ipvs,
-        "nftables" => ProxyMode::Nftables,
-        _ => ProxyMode::Iptables,
-    }
 }
 
 fn of_node(node: NodeName, mode: Result<String, String>, traces: &ClusterTraces) -> Live {

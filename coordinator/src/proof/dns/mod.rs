@@ -11,8 +11,8 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use rackwright_proto::reach::{Asked, Reach, RecordKind, Transport};
 
-use super::case::is_ready;
 use crate::cluster::facts::ClusterFacts;
+use crate::cluster::look::is_ready;
 
 pub use judge::judge;
 #[cfg(test)]

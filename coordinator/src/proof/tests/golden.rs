@@ -318,6 +318,7 @@ fn every_name_is_sorted_and_shown_by_a_case() {
     let said: BTreeSet<_> = of_services
         .chain(others)
         .chain(crate::proof::dns::said_in_cases())
+        .chain(crate::proof::gateway::tests::said_in_cases())
         .map(|finding| finding.name)
         .collect();
     let missing: Vec<_> = listed.iter().filter(|name| !said.contains(**name)).collect();

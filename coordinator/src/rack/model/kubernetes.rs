@@ -33,6 +33,19 @@ pub struct Kubernetes {
     pub services: Vec<ServiceName>,
 }
 
+impl Kubernetes {
+    /// The Services to prove reachable from outside: those named, and those of gateways; each once.
+    pub fn to_prove(&self) -> Vec<&ServiceName> {
+        let mut all: Vec<&ServiceName> = self.services.iter().collect();
+        for gateway in self.istio.iter().flat_map(|istio| &istio.gateways) {
+            if !all.contains(&&gateway.service) {
+                all.push(&gateway.service);
+            }
+        }
+        all
+    }
+}
+
 /// A kubeconfig of the operator's own.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
