@@ -87,6 +87,7 @@ fn pod(name: &str, node: &str) -> String {
 }
 
 #[test]
+#[ignore = "long: six defects, each seen, healed and seen to be healed"]
 fn names_do_not_resolve() {
     need_cluster!();
     let bench = Bench::up(Spec::test(2));
@@ -120,6 +121,7 @@ fn names_do_not_resolve() {
 }
 
 #[test]
+#[ignore = "long: a template of its own"]
 fn packets_between_pods_go_missing() {
     need_cluster!();
     let bench = Bench::up(Spec::test(2).segments(2));
