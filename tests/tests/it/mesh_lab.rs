@@ -90,7 +90,10 @@ fn pods_reach_each_other_through_an_overlay() {
     assert!(links.contains("mtu 1450") && links.contains("dstport 4789"), "{links}");
     let pods = ["get", "pods", "--selector=app=web", "--output=jsonpath={.items[*].status.podIP}"];
     for address in cluster.kube(&pods, None).unwrap().stdout.split(' ') {
-        host.read(&format!("busybox wget -q -T 5 -O - http://{address}:8080/")).unwrap();
+        let tcp = format!("TCP:{address}:8080,connect-timeout=5");
+        let ask = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | socat -t5 - {tcp} | tail -n1");
+        let answer = host.read(&ask).unwrap();
+        assert!(cluster.lab().hosts().iter().any(|host| host.name() == answer), "{answer}");
     }
     host.kill().unwrap();
     host.boot().unwrap();
