@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use rackwright_lab::{
-    Archive, Cluster, Istio, Metallb, Release, Spec, await_until, command, helm, must, need_cluster,
+    Archive, Cluster, ClusterDefect, Istio, Metallb, Release, Spec, await_until, command, helm, must,
+    need_cluster,
 };
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -77,6 +78,25 @@ fn a_gateway_serves_what_has_a_sidecar() {
     assert!(answer.contains("server: istio-envoy"), "{answer}");
     let node = answer.lines().last().unwrap();
     assert!(cluster.lab().hosts().iter().any(|host| host.name() == node), "{answer}");
+}
+
+#[test]
+#[ignore = "long: installs Istio to spoil it"]
+fn a_gateway_that_rejects_its_configuration_is_not_ready() {
+    need_cluster!();
+    let cluster = Cluster::up(Spec::test(2).kube(Release::V1_37).istio(Istio::V1_29)).unwrap();
+    cluster.install_istio(Istio::V1_29).unwrap();
+    cluster.spoil("cp1", ClusterDefect::GatewayRejects).unwrap();
+    let gateway = ["--namespace=istio-system", "--selector=app=istio-ingressgateway"];
+    await_until("Envoy says what it rejects", LIMIT, || {
+        let asked = cluster.kube(&[&["logs", "--tail=40"], &gateway[..]].concat(), None);
+        let said = asked.map_err(|error| error.to_string())?.stdout;
+        if said.contains("find a registered implementation") { Ok(()) } else { Err(said) }
+    })
+    .unwrap();
+    cluster.heal("cp1", ClusterDefect::GatewayRejects).unwrap();
+    let status = ["rollout", "status", gateway[0], "deployment/istio-ingressgateway", "--timeout=120s"];
+    cluster.kube(&status, None).unwrap();
 }
 
 #[test]
