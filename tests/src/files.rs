@@ -44,6 +44,8 @@ pub(crate) struct Mesh {
 impl Mesh {
     /// The name of the IstioOperator.
     pub(crate) const SETTINGS: &str = "istio.yaml";
+    /// The name of the same as values of Helm, which the rack's file does not tell.
+    pub(crate) const VALUES: &str = "istio-values.yaml";
 }
 
 /// The rack's file; a rack with a manifest is one of a cluster.

@@ -298,6 +298,7 @@ impl Lab {
             fs::hard_link(&archive.path, &there).or_else(|_| fs::copy(&archive.path, &there).map(drop));
         linked.doing(|| format!("put {} beside the rack's file", archive.path.display()))?;
         self.write(files::Mesh::SETTINGS, &kube::settings_for(&self.spec))?;
+        self.write(files::Mesh::VALUES, &kube::values_for(&self.spec))?;
         Ok(files::Mesh { istio, archive: archive.file(), sha256: archive.sha256 })
     }
 

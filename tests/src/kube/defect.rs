@@ -30,13 +30,13 @@ pub enum ClusterDefect {
     BridgeNfOff,
     /// The hosts drop each other's VXLAN packets. For clusters with an overlay.
     OverlayClosed,
-    /// To and from this host packets above 1400 bytes vanish without a word.
+    /// Packets above 1400 bytes between this host's pods and those of others vanish without a word.
     SmallMtu,
     /// Packets for pods of this host arrive on its second interface, where its strict filter drops them. For
     /// clusters on two segments.
     RpFilter,
     /// On this host the kernel remembers that the name server is a pod which is no more, for those who ask from
-    /// ports 40000 to 40007.
+    /// ports 40000 to 40003.
     StaleNat,
     /// On this host another network, as a VPN brings it, covers half of every other host's pods.
     CidrOverlap,

@@ -32,6 +32,14 @@ pub(crate) fn settings_for(spec: &Spec) -> String {
     lines.map(|line| format!("{line}\n")).collect()
 }
 
+/// The same as values of Helm, for the charts `base` and `istiod`; the gateway's own takes none of them.
+pub(crate) fn values_for(spec: &Spec) -> String {
+    let settings = settings_for(spec);
+    let values = settings.lines().skip_while(|line| *line != "  values:").skip(1);
+    let values = values.filter_map(|line| line.strip_prefix("    ")).take_while(|line| *line != "gateways:");
+    values.map(|line| format!("{line}\n")).collect()
+}
+
 impl Cluster {
     /// `istioctl` of a version in the host of the first control plane, with the rights of its administrator. Its
     /// archive is unpacked there, out of the PATH.
@@ -104,5 +112,13 @@ mod tests {
         );
         assert_eq!(all.lines().count(), fewer.lines().count() + 2);
         assert!(!fewer.contains("METADATA_EXCHANGE") && fewer.contains("autoscaleEnabled"));
+    }
+
+    #[test]
+    fn values_are_those_of_the_settings() {
+        let values = values_for(&Spec::new("lab".parse().unwrap(), 1));
+        assert!(values.starts_with("telemetry: {enabled: false}\n"), "{values}");
+        assert!(values.contains("\npilot:\n  autoscaleEnabled: false\n"), "{values}");
+        assert!(!values.contains("gateway"), "{values}");
     }
 }

@@ -33,7 +33,7 @@ pub(crate) use config::{ENDPOINT, PODS};
 pub use defect::ClusterDefect;
 pub use istio::Istio;
 pub use mesh::mesh_web;
-pub(crate) use mesh::settings_for;
+pub(crate) use mesh::{settings_for, values_for};
 pub(crate) use parts::{Parts, give};
 pub use release::{Metallb, Release};
 pub use shape::{ClusterShape, PodNetwork};

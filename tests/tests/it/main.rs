@@ -24,6 +24,7 @@ mod kernel;
 mod kill;
 mod kube_client;
 mod lab;
+mod lab_defects;
 mod lock;
 mod memory;
 mod mesh_apply;

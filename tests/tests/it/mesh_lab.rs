@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use rackwright_lab::{
-    Archive, Cluster, Istio, Metallb, Release, Spec, await_until, command, helm, must, need_cluster,
+    Archive, Cluster, ClusterDefect, Istio, Metallb, Release, Spec, await_until, command, helm, must,
+    need_cluster,
 };
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -80,6 +81,25 @@ fn a_gateway_serves_what_has_a_sidecar() {
 }
 
 #[test]
+#[ignore = "long: installs Istio to spoil it"]
+fn a_gateway_that_rejects_its_configuration_is_not_ready() {
+    need_cluster!();
+    let cluster = Cluster::up(Spec::test(2).kube(Release::V1_37).istio(Istio::V1_29)).unwrap();
+    cluster.install_istio(Istio::V1_29).unwrap();
+    cluster.spoil("cp1", ClusterDefect::GatewayRejects).unwrap();
+    let gateway = ["--namespace=istio-system", "--selector=app=istio-ingressgateway"];
+    await_until("Envoy says what it rejects", LIMIT, || {
+        let asked = cluster.kube(&[&["logs", "--tail=40"], &gateway[..]].concat(), None);
+        let said = asked.map_err(|error| error.to_string())?.stdout;
+        if said.contains("find a registered implementation") { Ok(()) } else { Err(said) }
+    })
+    .unwrap();
+    cluster.heal("cp1", ClusterDefect::GatewayRejects).unwrap();
+    let status = ["rollout", "status", gateway[0], "deployment/istio-ingressgateway", "--timeout=120s"];
+    cluster.kube(&status, None).unwrap();
+}
+
+#[test]
 #[ignore = "long: a template of its own"]
 fn pods_reach_each_other_through_an_overlay() {
     need_cluster!();
@@ -90,7 +110,10 @@ fn pods_reach_each_other_through_an_overlay() {
     assert!(links.contains("mtu 1450") && links.contains("dstport 4789"), "{links}");
     let pods = ["get", "pods", "--selector=app=web", "--output=jsonpath={.items[*].status.podIP}"];
     for address in cluster.kube(&pods, None).unwrap().stdout.split(' ') {
-        host.read(&format!("busybox wget -q -T 5 -O - http://{address}:8080/")).unwrap();
+        let tcp = format!("TCP:{address}:8080,connect-timeout=5");
+        let ask = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | socat -t5 - {tcp} | tail -n1");
+        let answer = host.read(&ask).unwrap();
+        assert!(cluster.lab().hosts().iter().any(|host| host.name() == answer), "{answer}");
     }
     host.kill().unwrap();
     host.boot().unwrap();
