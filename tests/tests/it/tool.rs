@@ -121,7 +121,7 @@ fn a_pushed_archive_becomes_a_tool_on_control_planes_and_goes_again() {
     // A version that does not come takes nothing away.
     let broken = Archive::changed(&lab, "1.29.0", 100, |_| vec!["--transform=s,.*/noise,/etc/noise,".into()]);
     wants(&lab, "1.29.0", &broken.pushed());
-    says(&expect(&lab, &["apply", "--yes"], 1), "istio 1.29.0 was not unpacked");
+    says(&expect(&lab, &["apply", "--yes"], 1), "unpack istio 1.29.0: `/etc/noise`");
     assert_eq!(version(&cp1), "client version: 1.28.3");
 
     // The next version comes before the former one goes: at no time is there none.
