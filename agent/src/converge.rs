@@ -3,6 +3,7 @@
 //! Steps run one after the other, on purpose: a later one may need what an earlier one did.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use rackwright_proto::event::{Outcome, Record};
@@ -11,6 +12,7 @@ use rackwright_proto::kernel::{KernelSeen, KernelStep, SysctlSeen, SysctlStep};
 use rackwright_proto::name::ModuleName;
 use rackwright_proto::plan::PlannedStep;
 use rackwright_proto::step::{Decision, HostStep, Seen};
+use rackwright_proto::tool::{ToolStep, TreeStep};
 
 use crate::host::Host;
 use crate::host::systemd::is_unit_file;
@@ -33,6 +35,8 @@ pub struct Engine<'a> {
     pub failed: bool,
     /// Modules that are not there after their step, each with how that ended.
     without: BTreeMap<ModuleName, Outcome>,
+    /// Trees of tools that are not there after their step.
+    not_unpacked: Vec<TreeStep>,
     /// systemd has not read its unit files since one was changed.
     stale_units: bool,
 }
@@ -40,14 +44,21 @@ pub struct Engine<'a> {
 impl<'a> Engine<'a> {
     /// An engine that has done nothing yet. After a crash it is not known what systemd has read.
     pub fn new(host: &'a Host, journal: &'a mut Journal, after_crash: bool) -> Self {
-        Self { host, journal, failed: false, without: BTreeMap::new(), stale_units: after_crash }
+        Self {
+            host,
+            journal,
+            failed: false,
+            without: BTreeMap::new(),
+            not_unpacked: Vec::new(),
+            stale_units: after_crash,
+        }
     }
 
     /// Carries out one step. The error is of the journal: without it nothing may be done.
     pub async fn step(&mut self, index: u32, planned: &PlannedStep) -> Result<(), RunError> {
         let outcome = match observe(&planned.step, self.host).await {
             Err(fault) => Outcome::Failed { fault },
-            Ok(now) => match self.waits_in_vain(&planned.step, &now).or_else(|| settled(planned, &now)) {
+            Ok(now) => match self.waits(&planned.step, &now).or_else(|| settled(planned, &now)) {
                 Some(outcome) => outcome,
                 None => self.change(index, planned, now).await?,
             },
@@ -94,6 +105,12 @@ impl<'a> Engine<'a> {
 
     fn settle(&mut self, index: u32, planned: &PlannedStep, outcome: Outcome) -> Result<(), RunError> {
         let step = planned.step.clone();
+        if let HostStep::Tool(ToolStep::Tree(tree)) = &step
+            && tree.archive.is_some()
+            && !matches!(outcome, Outcome::Unchanged { .. } | Outcome::Changed { .. })
+        {
+            self.not_unpacked.push(tree.clone());
+        }
         if let Some(module) = module_of(&step)
             && !matches!(outcome, Outcome::Unchanged { .. } | Outcome::Changed { .. })
         {
@@ -101,6 +118,23 @@ impl<'a> Engine<'a> {
         }
         self.failed |= matches!(outcome, Outcome::Failed { .. } | Outcome::Skipped { .. });
         self.journal.write(Record::Outcome { index, step, purpose: planned.purpose, outcome })
+    }
+
+    fn waits(&self, step: &HostStep, now: &Seen) -> Option<Outcome> {
+        self.waits_in_vain(step, now).or_else(|| self.waits_for_tree(step))
+    }
+
+    /// How a link ends whose tree did not come, and how a former version does that would have been replaced: without
+    /// either, what worked before goes on to work.
+    fn waits_for_tree(&self, step: &HostStep) -> Option<Outcome> {
+        let HostStep::Tool(step) = step else { return None };
+        let missing = self.not_unpacked.iter().find(|tree| match step {
+            ToolStep::Link(link) => {
+                link.target.as_ref().is_some_and(|to| Path::new(to).starts_with(tree.path()))
+            }
+            ToolStep::Tree(former) => former.archive.is_none() && former.name == tree.name,
+        })?;
+        Some(Outcome::Skipped { why: format!("{} {} was not unpacked", missing.name, missing.version) })
     }
 
     /// How a sysctl ends whose module did not come. On a kernel that cannot have the module the key may be there

@@ -161,7 +161,8 @@ pub fn fitting(mut outcome: ToolOutcome) -> Reply {
         if wire::encode(&reply).is_ok() || outcome.stdout.is_empty() {
             return reply;
         }
-        let half = outcome.stdout.floor_char_boundary(outcome.stdout.len() / 2);
+        let middle = outcome.stdout.len() / 2;
+        let half = (0..=middle).rev().find(|at| outcome.stdout.is_char_boundary(*at)).unwrap_or(0);
         outcome.stdout.truncate(half);
         outcome.cut = true;
     }

@@ -87,11 +87,14 @@ fn for_another(artifact: &Artifact, arch: &str) -> Option<String> {
     (named != arch).then(|| format!("{file} is for {named}, and this host is {arch}"))
 }
 
+/// What a publisher says, once it was asked.
+type Published = Arc<OnceCell<Result<Sha256, String>>>;
+
 /// Tools of control planes, with what is asked of the publisher only once for all of them.
 pub struct Tools<'a> {
     loaded: &'a Loaded,
     cache: Option<PathBuf>,
-    asked: Mutex<BTreeMap<String, Arc<OnceCell<Result<Sha256, String>>>>>,
+    asked: Mutex<BTreeMap<String, Published>>,
 }
 
 impl<'a> Tools<'a> {

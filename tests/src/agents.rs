@@ -90,6 +90,9 @@ fn build_arm64() -> Result<Vec<u8>> {
     let mut cargo = cargo();
     cargo.env("RUSTC", toolchain.join("rustc"));
     cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", toolchain.join("cc"));
+    // The cryptography is partly in C and assembly.
+    cargo.env("CC_aarch64_unknown_linux_gnu", toolchain.join("cc"));
+    cargo.env("AR_aarch64_unknown_linux_gnu", toolchain.join("ar"));
     // Two compilers in one directory would build everything anew each time.
     build_one(AARCH64, cargo, "agent-arm64")
 }

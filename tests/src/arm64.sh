@@ -1,10 +1,21 @@
 #!/bin/bash
 # A toolchain for static arm64 agents, unpacked from Debian packages; nothing is installed on this machine.
 # rustup's toolchain has no std for arm64 here, Debian's rustc-web has; both build the same source.
-# Usage: arm64.sh DIR. Builds DIR atomically: DIR/rustc and DIR/cc are what cargo needs.
+# Usage: arm64.sh DIR. Builds DIR atomically: DIR/rustc, DIR/cc and DIR/ar are what cargo needs.
 set -euo pipefail
 dir=$1
-[ -x "$dir/rustc" ] && [ -x "$dir/cc" ] && exit 0
+archiver() {
+  cat >"$1/ar" <<AR
+#!/bin/sh
+LD_LIBRARY_PATH=$dir/root/usr/lib/x86_64-linux-gnu exec "$dir/root/usr/bin/aarch64-linux-gnu-ar" "\$@"
+AR
+  chmod 755 "$1/ar"
+}
+if [ -x "$dir/rustc" ] && [ -x "$dir/cc" ]; then
+  # One that was unpacked before anything was in C has none yet.
+  [ -x "$dir/ar" ] || archiver "$dir"
+  exit 0
+fi
 work=$dir.new.$$
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work"/apt/{lists/partial,archives/partial} "$work/root"
@@ -39,6 +50,7 @@ R=$dir/root
 LD_LIBRARY_PATH=\$R/usr/lib/x86_64-linux-gnu exec "\$R/usr/bin/aarch64-linux-gnu-gcc-12" --sysroot="\$R" \\
   -B"\$R/usr/aarch64-linux-gnu/bin" -B"\$R/usr/lib/gcc-cross/aarch64-linux-gnu/12" -L"\$R/usr/aarch64-linux-gnu/lib" "\$@"
 CC
+archiver "$work"
 chmod 755 "$work/rustc" "$work/cc"
 rm -rf "$dir"
 mv "$work" "$dir"

@@ -66,13 +66,11 @@ impl Answer {
     /// The next bytes of the body; none at its end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, WebError> {
         loop {
-            match timeout(PATIENCE, self.body.frame()).await.map_err(|_| WebError::Silent)? {
-                None => return Ok(None),
-                Some(frame) => match frame?.into_data() {
-                    Ok(bytes) => return Ok(Some(bytes)),
-                    // Trailers.
-                    Err(_) => {}
-                },
+            let frame = timeout(PATIENCE, self.body.frame()).await.map_err(|_| WebError::Silent)?;
+            let Some(frame) = frame else { return Ok(None) };
+            // Else trailers.
+            if let Ok(bytes) = frame?.into_data() {
+                return Ok(Some(bytes));
             }
         }
     }

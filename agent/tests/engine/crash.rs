@@ -16,7 +16,6 @@ use crate::tree::{Tree, absent, file, link, sysctl, tool, wanted};
 const ENOUGH: u32 = 500;
 
 fn steps() -> Vec<(HostStep, Purpose)> {
-    let [unpacked, linked] = tool();
     wanted(vec![
         file("/etc/old.conf", "new text\n", 0o644),
         file("/etc/modules-load.d/rackwright.conf", "overlay\n", 0o644),
@@ -24,9 +23,13 @@ fn steps() -> Vec<(HostStep, Purpose)> {
         sysctl("vm.overcommit_memory", "1"),
         absent("/etc/gone.conf"),
         link("/etc/link", "elsewhere"),
-        unpacked,
-        linked,
     ])
+}
+
+fn with_tool() -> Vec<(HostStep, Purpose)> {
+    let mut steps = steps();
+    steps.extend(wanted(tool().to_vec()));
+    steps
 }
 
 /// Runs and dies at place `at`; false when the run ended before it got there.
@@ -70,10 +73,10 @@ fn undo(tree: &Tree) -> Vec<(HostStep, Purpose)> {
 
 #[tokio::test]
 async fn wherever_a_run_dies_the_next_one_converges_and_undo_brings_back_the_bytes() {
-    let steps = steps();
+    let steps = with_tool();
     let mut places = 0;
     for at in 1..ENOUGH {
-        let tree = Tree::new();
+        let tree = Tree::with_archive();
         let untouched = tree.everything();
         tree.keep_plan("first", &steps, None).await;
         if !dies(&tree, at, "first") {
@@ -99,9 +102,9 @@ async fn wherever_a_run_dies_the_next_one_converges_and_undo_brings_back_the_byt
 
 #[tokio::test]
 async fn an_undo_that_dies_anywhere_is_finished_by_the_next_one() {
-    let steps = steps();
+    let steps = with_tool();
     for at in 1..ENOUGH {
-        let tree = Tree::new();
+        let tree = Tree::with_archive();
         let untouched = tree.everything();
         tree.keep_plan("first", &steps, None).await;
         runs(&tree, "first");

@@ -1,10 +1,14 @@
 //! What a session makes of a stream that is not one of ours.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
 use rackwright_proto::facts::Depth;
 use rackwright_proto::reach::{Asked, Reach, Reached};
+use rackwright_proto::tool::ToolRun;
 use rackwright_proto::wire::{self, BUILD, CoordinatorHello, MAGIC, MAX_FRAME, PROTOCOL, Reply, Request};
 
 use crate::risky::{Session, frame};
@@ -136,6 +140,41 @@ fn what_is_reached_and_what_a_cluster_left_come_back_in_order() {
     let Reply::Traces(traces) = session.hear() else { panic!("no traces") };
     assert_eq!(traces.kubelet.unwrap().cluster_dns, ["10.96.0.10"]);
     assert_eq!(session.end(), 0);
+}
+
+/// Whoever asked went away: the tool ends, with all that it started, and its files go.
+#[test]
+fn a_tool_ends_with_its_session() {
+    let tree = Tree::new();
+    tree.put("usr/bin/wait", b"#!/bin/sh\nsleep 300 &\necho $! >&2\nwait\n");
+    fs::set_permissions(tree.at("usr/bin/wait"), fs::Permissions::from_mode(0o755)).unwrap();
+    let run = |name: &str| ToolRun {
+        tool: String::new(),
+        version: String::new(),
+        program: name.into(),
+        args: Vec::new(),
+        files: [("secret".to_owned(), "hunter2".to_owned())].into(),
+        seconds: 600,
+    };
+    let mut session = Session::open(&tree);
+    session.send(&Request::Tool(Box::new(run("nothing"))));
+    let Reply::Fault(fault) = session.hear() else { panic!("it ran") };
+    assert_eq!(fault.to_string(), "run nothing: this host has no nothing on its PATH");
+    session.send(&Request::Tool(Box::new(run("wait"))));
+    let Reply::ToolSaid(pid) = session.hear() else { panic!("it said nothing") };
+    assert_eq!(session.end(), 0);
+    let status = format!("/proc/{pid}/status");
+    let runs = || fs::read_to_string(&status).is_ok_and(|text| !text.contains("State:\tZ"));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while runs() {
+        assert!(Instant::now() < deadline, "process {pid} lives on");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(
+        fs::read_dir(tree.at("run/rackwright/tools")).unwrap().count(),
+        0,
+        "its files are still there"
+    );
 }
 
 #[test]

@@ -62,7 +62,12 @@ impl Tree {
         tree.put("etc/gone.conf", b"goes away\n");
         symlink("somewhere", tree.at("etc/link")).unwrap();
         fs::create_dir_all(tree.at("etc/sysctl.d")).unwrap();
-        let (bytes, sha256) = archive();
+        tree
+    }
+
+    /// The same, with the archive of [`tool`] pushed.
+    pub(crate) fn with_archive() -> Self {
+        let (tree, (bytes, sha256)) = (Self::new(), archive());
         tree.put(&format!("var/lib/rackwright/artifacts/{sha256}"), &bytes);
         tree
     }

@@ -69,7 +69,10 @@ pub fn steps(wanted: &Wanted, basics: &Basics) -> Result<Vec<Because<HostStep>>,
 /// With [`Wanted::default`]: all that the ledger tells, for `revert` and `status`.
 pub fn unobserved(wanted: &Wanted, facts: &Facts) -> Result<Vec<HostStep>, Conflicts> {
     let wants = wanted_steps(wanted, facts)?;
-    let known = facts.ledger.entries.values().filter(|e| !held(wanted, &wants, e)).map(|e| e.step.clone());
+    // Whether a tool is held is known only once the cluster was asked.
+    let tool = |entry: &Entry| matches!(entry.step, HostStep::Tool(_));
+    let known = facts.ledger.entries.values().filter(|e| tool(e) || !held(wanted, &wants, e));
+    let known = known.map(|e| e.step.clone());
     let known: Vec<HostStep> = known.collect();
     let mut keys = BTreeSet::new();
     let wants = wants.into_iter().map(|s| s.what);

@@ -2,12 +2,12 @@
 //! killed meanwhile.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use rackwright_lab::{Host, Lab, Spec, await_until, need_lab, run};
+use rackwright_lab::{Host, Lab, Spec, await_until, need_lab};
 use rackwright_proto::event::Record;
 use rackwright_proto::file::sha256_hex;
 
@@ -38,8 +38,8 @@ impl Archive {
         let script = format!("#!/bin/sh\necho \"client version: {version}\"\n");
         fs::write(root.join("bin/istioctl"), script).unwrap();
         fs::write(root.join("manifests/charts/base/Chart.yaml"), "name: base\n").unwrap();
-        let noise: Vec<u8> =
-            (0..ballast as u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 29) as u8).collect();
+        let mut noise = vec![0; ballast];
+        fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
         fs::write(root.join("samples/noise"), noise).unwrap();
         must(Command::new("chmod").arg("755").arg(root.join("bin/istioctl")));
         let more = change(&root);
@@ -73,7 +73,7 @@ fn wants(lab: &Lab, version: &str, archive: &str) {
 fn state(host: &Host) -> String {
     host.read(
         "find /usr/local/bin /usr/local/lib/rackwright /var/lib/rackwright/artifacts /run/rackwright \
-         ! -path '*/agent-*' ! -path '/run/rackwright/lock' -mindepth 1 -printf '%p %y %m %U:%G %s %l\\n' 2>/dev/null | sort",
+         ! -path '*/agent*' ! -path '/run/rackwright/lock' -mindepth 1 -printf '%p %y %m %U:%G %s %l\\n' 2>/dev/null | sort",
     )
     .unwrap()
 }
@@ -87,7 +87,7 @@ fn a_pushed_archive_becomes_a_tool_on_control_planes_and_goes_again() {
     need_lab!();
     let lab = Lab::up(Spec::test(2)).unwrap();
     let (cp1, w1) = (lab.host("cp1"), lab.host("w1"));
-    Rack::new(&lab).hosts("sysctls: {vm.swappiness: 42}").write();
+    Rack::new(&lab).hosts("sysctls: {net.ipv4.tcp_keepalive_time: 1234}").write();
     expect(&lab, &["apply", "--yes"], 0);
     let before = state(&cp1);
 
@@ -118,6 +118,12 @@ fn a_pushed_archive_becomes_a_tool_on_control_planes_and_goes_again() {
     expect(&lab, &["apply", "--yes"], 0);
     assert_eq!(version(&cp1), "client version: 1.28.3");
 
+    // A version that does not come takes nothing away.
+    let broken = Archive::changed(&lab, "1.29.0", 100, |_| vec!["--transform=s,.*/noise,/etc/noise,".into()]);
+    wants(&lab, "1.29.0", &broken.pushed());
+    says(&expect(&lab, &["apply", "--yes"], 1), "unpack istio 1.29.0: `/etc/noise`");
+    assert_eq!(version(&cp1), "client version: 1.28.3");
+
     // The next version comes before the former one goes: at no time is there none.
     let second = Archive::new(&lab, "1.29.1", 100);
     wants(&lab, "1.29.1", &second.pushed());
@@ -137,7 +143,7 @@ fn a_pushed_archive_becomes_a_tool_on_control_planes_and_goes_again() {
     assert!(at("link /usr/local/bin/istioctl") < at("remove istio 1.28.3"), "{titles:?}");
 
     // A rack without it wants it no more.
-    Rack::new(&lab).hosts("sysctls: {vm.swappiness: 42}").write();
+    Rack::new(&lab).hosts("sysctls: {net.ipv4.tcp_keepalive_time: 1234}").write();
     expect(&lab, &["apply", "--yes"], 0);
     assert_eq!(state(&cp1), before);
     wants(&lab, "1.29.1", &second.pushed());
@@ -199,11 +205,14 @@ fn what_is_not_ours_or_not_the_racks_is_refused() {
         wants(&lab, "1.29.2", &archive.pushed());
         says(&expect(&lab, &["apply", "--yes"], 1), told);
         cp1.read("test ! -e /etc/noise && test ! -e /usr/local/lib/rackwright/tools/istio-1.29.2").unwrap();
-        assert_eq!(cp1.read(&format!("ls -A {TREE}")).unwrap(), "");
+        assert_eq!(
+            cp1.read(&format!("ls -A {TREE}; ls -A /usr/local/bin 2>&1 | grep istioctl || true")).unwrap(),
+            ""
+        );
     }
 
     // Somebody's own program.
-    cp1.read("echo theirs > /usr/local/bin/istioctl").unwrap();
+    cp1.read("mkdir -p /usr/local/bin; echo theirs > /usr/local/bin/istioctl").unwrap();
     wants(&lab, "1.29.1", &good.pushed());
     says(&expect(&lab, &["apply", "--yes"], 3), "which rackwright did not make");
     assert_eq!(cp1.read("cat /usr/local/bin/istioctl; rm /usr/local/bin/istioctl").unwrap(), "theirs");
