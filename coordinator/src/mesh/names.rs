@@ -8,6 +8,7 @@ pub const NAMES: &[(&str, &str)] = &[
     (MESH_DOWNGRADE, "The cluster has a newer Istio than the rack wants."),
     (MESH_OUTSIDE_SUPPORT, "This Istio was not made for this Kubernetes."),
     (MESH_PAST_ITS_LIFE, "Nobody mends this minor version of Istio any more."),
+    (MESH_PROFILE_STRAY, "An IstioOperator in the cluster has its `profile` where nobody reads it."),
     (MESH_PROFILE_UNKNOWN, "This version of Istio has no such profile."),
     (MESH_PROXIES_TOO_OLD, "Sidecars or gateways are more than one minor version behind the control plane."),
     (MESH_SECOND_OWNER, "Somebody else looks after Istio on this cluster, too, and undoes what is done."),
@@ -21,6 +22,7 @@ pub(super) const MESH_DEFAULT_TAG_DANGLES: &str = "mesh-default-tag-dangles";
 pub(super) const MESH_DOWNGRADE: &str = "mesh-downgrade";
 pub(super) const MESH_OUTSIDE_SUPPORT: &str = "mesh-outside-support";
 pub(super) const MESH_PAST_ITS_LIFE: &str = "mesh-past-its-life";
+pub(super) const MESH_PROFILE_STRAY: &str = "mesh-profile-stray";
 pub(super) const MESH_PROFILE_UNKNOWN: &str = "mesh-profile-unknown";
 pub(super) const MESH_PROXIES_TOO_OLD: &str = "mesh-proxies-too-old";
 pub(super) const MESH_SECOND_OWNER: &str = "mesh-second-owner";

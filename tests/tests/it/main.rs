@@ -37,6 +37,7 @@ mod reboot;
 mod revert;
 mod run;
 mod sudo;
+mod tool;
 mod traces;
 mod trust;
 mod wire;

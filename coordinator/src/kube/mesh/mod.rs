@@ -180,7 +180,8 @@ async fn run_tool(run: &ToolRun, doing: &str, manner: &Manner<'_>) -> Result<(),
     let tell = manner.tell;
     let mut said = |line: &str| {
         let line: String = line.trim().chars().take(MOST_OF_LINE).collect();
-        if !line.is_empty() {
+        // Some of it is a picture.
+        if line.chars().any(char::is_alphabetic) {
             tell(&line);
         }
     };

@@ -40,7 +40,7 @@ fn init(install: &Install) -> Vec<String> {
 }
 
 /// The name of the object: the file's, else one of ours. The operator ignores names that begin with `installed-state`.
-pub(super) fn name(install: &Install) -> String {
+pub(in crate::mesh) fn name(install: &Install) -> String {
     let file = match &install.settings {
         Settings::Operator(file) => file.metadata.as_ref().and_then(|metadata| metadata.name.clone()),
         _ => None,
