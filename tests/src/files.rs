@@ -143,7 +143,6 @@ kubernetes:
     version: 0.13.10
     pools: [{name: first, addresses: [192.0.2.200-192.0.2.219]}]
     advertisements: [{pools: [first]}]
-  istio: {version: 1.17.5, method: istioctl, profile: default}
 ";
 
 /// A configuration for `ssh -F`: hosts by name, with the rack's keys only.

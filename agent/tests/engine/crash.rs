@@ -10,12 +10,13 @@ use rackwright_proto::fault::FaultKind;
 use rackwright_proto::plan::{Confirm, Purpose};
 use rackwright_proto::step::{Decision, HostStep};
 
-use crate::tree::{Tree, absent, file, link, sysctl, wanted};
+use crate::tree::{Tree, absent, file, link, sysctl, tool, wanted};
 
 /// More places than any plan of these tests has.
 const ENOUGH: u32 = 500;
 
 fn steps() -> Vec<(HostStep, Purpose)> {
+    let [unpacked, linked] = tool();
     wanted(vec![
         file("/etc/old.conf", "new text\n", 0o644),
         file("/etc/modules-load.d/rackwright.conf", "overlay\n", 0o644),
@@ -23,6 +24,8 @@ fn steps() -> Vec<(HostStep, Purpose)> {
         sysctl("vm.overcommit_memory", "1"),
         absent("/etc/gone.conf"),
         link("/etc/link", "elsewhere"),
+        unpacked,
+        linked,
     ])
 }
 

@@ -14,8 +14,17 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/receipts/v1")
 }
 
+/// Families that came later have folders of their own.
+fn golden_of_tools() -> PathBuf {
+    golden().with_file_name("v1-tools")
+}
+
 fn files(suffix: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(golden()).unwrap().map(|e| e.unwrap().path());
+    [golden(), golden_of_tools()].iter().flat_map(|folder| files_in(folder, suffix)).collect()
+}
+
+fn files_in(folder: &Path, suffix: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
     let mut files: Vec<_> = entries.filter(|p| p.to_string_lossy().ends_with(suffix)).collect();
     files.sort();
     files
@@ -35,18 +44,23 @@ fn every_golden_journal_loads_whole() {
     }
 }
 
-/// All journals of the folder, put on a host: what follows from them is the golden ledger.
+/// All journals of a folder, put on a host: what follows from them is the golden ledger.
 #[test]
 fn golden_journals_give_the_golden_ledger() {
+    gives(&golden());
+    gives(&golden_of_tools());
+}
+
+fn gives(folder: &Path) {
     let dir = tempfile::tempdir().unwrap();
-    for file in files(".jsonl") {
+    for file in files_in(folder, ".jsonl") {
         let name = file.file_stem().unwrap().to_str().unwrap();
         let run = dir.path().join("var/lib/rackwright/runs").join(name);
         fs::create_dir_all(&run).unwrap();
         fs::copy(&file, run.join("journal.jsonl")).unwrap();
     }
     let ledger = Book::current(&Host::at(dir.path())).unwrap();
-    let golden: Ledger = serde_json::from_slice(&fs::read(golden().join("ledger.json")).unwrap()).unwrap();
+    let golden: Ledger = serde_json::from_slice(&fs::read(folder.join("ledger.json")).unwrap()).unwrap();
     assert_eq!(ledger, golden, "{}", serde_json::to_string_pretty(&ledger).unwrap());
 }
 

@@ -12,8 +12,35 @@ use rackwright_agent::step;
 use rackwright_proto::event::{Event, Record, RunResult};
 use rackwright_proto::file::{Content, FileStep, FileWant};
 use rackwright_proto::kernel::{KernelStep, SysctlStep};
+use rackwright_proto::name::{Sha256, ToolName, ToolVersion};
 use rackwright_proto::plan::{Confirm, NodePlan, PlannedStep, Purpose, Run};
 use rackwright_proto::step::HostStep;
+use rackwright_proto::tool::{Archive, ArchiveFormat, ArchiveSource, LinkStep, ToolStep, TreeStep};
+
+/// A release archive, and its SHA-256.
+fn archive() -> (Vec<u8>, Sha256) {
+    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    for (name, text) in [("t-1/bin/t", "#!/bin/sh\n"), ("t-1/share/read.me", "read\n")] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o755);
+        header.set_mtime(1_700_000_000);
+        tar.append_data(&mut header, name, text.as_bytes()).unwrap();
+    }
+    let bytes = tar.into_inner().unwrap().finish().unwrap();
+    let sha256 = rackwright_proto::file::sha256_hex(&bytes).parse().unwrap();
+    (bytes, sha256)
+}
+
+/// That archive unpacked, and its program linked.
+pub(crate) fn tool() -> [HostStep; 2] {
+    let (name, version): (ToolName, ToolVersion) = ("t".parse().unwrap(), "1".parse().unwrap());
+    let (format, from) = (ArchiveFormat::TarGz, ArchiveSource::Pushed);
+    let archive = Archive { sha256: archive().1, format, folder: "t-1".into(), from };
+    let tree = TreeStep { name: name.clone(), version, archive: Some(archive) };
+    let target = Some(format!("{}/bin/t", tree.path()));
+    [ToolStep::Tree(tree), ToolStep::Link(LinkStep { name, target })].map(HostStep::Tool)
+}
 
 pub(crate) struct Tree {
     dir: tempfile::TempDir,
@@ -35,6 +62,8 @@ impl Tree {
         tree.put("etc/gone.conf", b"goes away\n");
         symlink("somewhere", tree.at("etc/link")).unwrap();
         fs::create_dir_all(tree.at("etc/sysctl.d")).unwrap();
+        let (bytes, sha256) = archive();
+        tree.put(&format!("var/lib/rackwright/artifacts/{sha256}"), &bytes);
         tree
     }
 

@@ -1,5 +1,8 @@
 //! What the facts tell of Istio. Pure.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -7,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rackwright_proto::cluster::mesh::{
     Installation, MeshAct, MeshMethod, MeshPart, MeshRecord, MeshSeen, MeshStep, MeshWant,
 };
-use rackwright_proto::cluster::{ClusterEntry, ClusterLedger, ClusterStep, receipt};
+use rackwright_proto::cluster::{ClusterEntry, ClusterLedger, ClusterStep};
 use rackwright_proto::file::sha256_hex;
 use rackwright_proto::step::Decision;
 use serde_json::Value;
@@ -257,11 +260,6 @@ pub fn is_changed(seen: &MeshSeen) -> bool {
     !seen.edited.is_empty() || seen.installed.as_deref().is_some_and(other)
 }
 
-/// The same as a receipt.
-pub fn done(record: &MeshRecord) -> receipt::Done {
-    digest::mesh(record)
-}
-
 /// What an installation comes to, with the commands as data; `seconds` bounds each wait for workloads.
 pub fn installation(install: &Install, seconds: u32) -> Installation {
     let parts = crate::mesh::profile::expected(install);
@@ -270,11 +268,21 @@ pub fn installation(install: &Install, seconds: u32) -> Installation {
         version: install.release.to_string(),
         profile: install.profile.clone(),
         namespace: install.namespace.clone(),
-        settings: install.canonical(),
+        settings: settings(install),
         parts: parts.into_iter().map(part).collect(),
         make: install.acts(seconds).into_iter().map(act).collect(),
         remove: install.removal(false, seconds).into_iter().map(act).collect(),
         purge: install.removal(true, seconds).into_iter().map(act).collect(),
+    }
+}
+
+/// The operator's own settings as lines to compare; empty where there are none.
+fn settings(install: &Install) -> String {
+    let all: Value = serde_json::from_str(&install.canonical()).unwrap_or_default();
+    match &all["settings"] {
+        Value::Null => String::new(),
+        // Values always serialise.
+        settings => serde_json::to_string_pretty(settings).unwrap_or_default() + "\n",
     }
 }
 

@@ -69,7 +69,9 @@ pub fn steps(wanted: &Wanted, basics: &Basics) -> Result<Vec<Because<HostStep>>,
 /// With [`Wanted::default`]: all that the ledger tells, for `revert` and `status`.
 pub fn unobserved(wanted: &Wanted, facts: &Facts) -> Result<Vec<HostStep>, Conflicts> {
     let wants = wanted_steps(wanted, facts)?;
-    let known = facts.ledger.entries.values().filter(|e| !held(wanted, &wants, e)).map(|e| e.step.clone());
+    // Tools that may still be needed stay, but what there is of them is asked all the same: a revert takes them.
+    let concerns = |e: &&Entry| matches!(e.step, HostStep::Tool(_)) || !held(wanted, &wants, e);
+    let known = facts.ledger.entries.values().filter(concerns).map(|e| e.step.clone());
     let known: Vec<HostStep> = known.collect();
     let mut keys = BTreeSet::new();
     let wants = wants.into_iter().map(|s| s.what);

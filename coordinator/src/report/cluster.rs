@@ -101,14 +101,22 @@ fn installation(out: &mut impl Write, step: &MeshStep, seen: &MeshSeen, view: Vi
     if step.want != MeshWant::Installed {
         return Ok(());
     }
-    let old = seen.installed.as_ref().map(|i| i.settings.as_str()).unwrap_or_default();
-    diff(out, old, &step.install.settings, view)?;
+    let old = seen.installed.as_ref().map(|i| settings(&i.settings)).unwrap_or_default();
+    diff(out, &old, &settings(&step.install.settings), view)?;
     if view.verbose {
         for part in &step.install.parts {
             writeln!(out, "{}", view.paint.ink(Ink::Dim, words::plain(&format!("      awaits {part}"))))?;
         }
     }
     Ok(())
+}
+
+/// Settings as one line per value; as they are where they are no JSON.
+fn settings(text: &str) -> String {
+    match serde_json::from_str(text) {
+        Ok(settings) => flat(&settings),
+        Err(_) => text.to_owned(),
+    }
 }
 
 fn wanted(object: &ObjectStep) -> String {
@@ -125,7 +133,7 @@ fn flat(object: &Value) -> String {
         fields.remove("metadata");
     }
     flatten(&skipped, String::new(), &mut lines);
-    lines.join("\n") + "\n"
+    if lines.is_empty() { String::new() } else { lines.join("\n") + "\n" }
 }
 
 fn flatten(value: &Value, path: String, lines: &mut Vec<String>) {

@@ -74,7 +74,9 @@ fn error(name: &'static str, place: Place, message: String, help: Option<String>
 /// Why a text is no YAML; odd characters of that line first, since they often explain it.
 pub(super) fn unreadable(fault: &Fault, text: &[char]) -> Vec<Found> {
     let at = fault.place.start.min(text.len());
-    let start = text[..at].iter().rposition(|c| *c == '\n').map_or(0, |newline| newline + 1);
+    // The line before, too: a colon and a no-break space make no key, and the next line is where that does not fit.
+    let newlines = text[..at].iter().enumerate().rev().filter(|(_, c)| **c == '\n');
+    let start = { newlines }.nth(1).map_or(0, |(newline, _)| newline + 1);
     let end = text[at..].iter().position(|c| *c == '\n').map_or(text.len(), |length| at + length);
     let odd = character::outside_comments(text);
     let here = odd.into_iter().filter(|odd| (start..=end).contains(&odd.place.start));

@@ -3,6 +3,8 @@
 pub mod gather;
 
 use futures_util::future::LocalBoxFuture;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use rackwright_proto::cluster::mesh::{MeshAct, MeshPart, MeshRecord, MeshSeen, MeshStep, MeshWant};
 use rackwright_proto::cluster::workload::Stamp;
 use rackwright_proto::cluster::{ClusterLedger, ClusterStep, Family, ObjectStep, WorkloadKind, WorkloadStep};
@@ -12,10 +14,20 @@ use serde_json::Value;
 
 use super::act::{self, Manner, fault};
 use super::turns::Tell;
-use super::{Api, KubeError, Selector, Watched, rollout};
+use super::{Api, KubeError, Resource, Selector, Set, Watched, rollout};
 use crate::cluster::{facts::MeshFacts, mesh};
 use gather::MeshWish;
 
+/// How names of Istio's kinds end.
+const GROUPS: [&str; 5] = [
+    ".networking.istio.io",
+    ".security.istio.io",
+    ".telemetry.istio.io",
+    ".extensions.istio.io",
+    ".install.istio.io",
+];
+/// ConfigMaps that istiod puts into every namespace.
+const LEFT: [&str; 2] = ["istio-ca-root-cert", "istio-ca-crl"];
 /// The most lines of a tool's last words that are shown.
 const LAST_WORDS: usize = 6;
 /// Characters of a tool's line that are told.
@@ -63,32 +75,68 @@ async fn facts(api: &Api, step: &MeshStep, ledger: &ClusterLedger) -> Result<Mes
 /// # Errors
 /// What failed, where, and what to do next.
 pub async fn act(api: &Api, step: &MeshStep, seen: &MeshSeen, manner: &Manner<'_>) -> Result<(), Fault> {
-    let doing = ClusterStep::Mesh(Box::new(step.clone())).title();
-    let install = &step.install;
-    let acts = match step.want {
-        MeshWant::Left => return Ok(()),
-        MeshWant::Installed => &install.make,
-        MeshWant::Gone { .. } if !purges(api, step, seen, manner).await? => &install.remove,
-        MeshWant::Gone { .. } => &install.purge,
-    };
-    if step.want == MeshWant::Installed
-        && let Some(tools) = manner.tools
-    {
+    match step.want {
+        MeshWant::Left => Ok(()),
+        MeshWant::Installed => install(api, step, manner).await,
+        MeshWant::Gone { .. } => uninstall(api, step, seen, manner).await,
+    }
+}
+
+async fn install(api: &Api, step: &MeshStep, manner: &Manner<'_>) -> Result<(), Fault> {
+    if let Some(tools) = manner.tools {
         tools.gate(manner.tell).await?;
     }
-    for one in acts {
-        manner.go_on().await?;
-        match do_one(api, one, &doing, manner).await {
-            Err(fault) if step.want == MeshWant::Installed && fault.kind != FaultKind::Stale => {
-                return Err(explained(api, &install.parts, fault, manner).await);
-            }
-            result => result?,
+    let install = &step.install;
+    if let Err(fault) = all(api, &install.make, step, manner).await {
+        return Err(explained(api, &install.parts, fault, manner).await);
+    }
+    await_parts(api, &install.parts, manner).await
+}
+
+async fn uninstall(api: &Api, step: &MeshStep, seen: &MeshSeen, manner: &Manner<'_>) -> Result<(), Fault> {
+    let shared = purges(api, step, seen, manner).await?;
+    let acts = if shared { &step.install.purge } else { &step.install.remove };
+    all(api, acts, step, manner).await?;
+    for part in step.install.parts.iter().filter(|part| goes(part, step, seen)) {
+        await_gone(api, part, manner).await?;
+    }
+    if shared { leftovers(api).await.map_err(|e| fault(&e)) } else { Ok(()) }
+}
+
+/// Whether a part goes with its revision: of what is not the revision's alone, another one may have taken it over.
+fn goes(part: &MeshPart, step: &MeshStep, seen: &MeshSeen) -> bool {
+    let own = step.revision != "default" && part.name.ends_with(&format!("-{}", step.revision));
+    seen.parts.contains(part) && (seen.beside.is_empty() || own)
+}
+
+/// What the tools leave: Istio's kinds, in which nothing is, and what istiod put into every namespace for proxies to know
+/// its authority by.
+async fn leftovers(api: &Api) -> Result<(), KubeError> {
+    let resource = Resource::of::<CustomResourceDefinition>();
+    for kind in api.list_objects(&resource, &Selector::all().bare()).await?.items {
+        let of = |key: &str| kind["metadata"][key].as_str().unwrap_or_default();
+        if GROUPS.iter().any(|group| of("name").ends_with(group)) {
+            api.delete(&resource, None, of("name"), of("uid"), false).await?;
         }
     }
-    match step.want {
-        MeshWant::Installed => await_parts(api, &install.parts, manner).await,
-        MeshWant::Gone { .. } | MeshWant::Left => Ok(()),
+    let resource = Resource::of::<ConfigMap>();
+    let left = api.list_objects(&resource, &Selector::all().labels("istio.io/config=true").bare()).await?;
+    for config in left.items {
+        let of = |key: &str| config["metadata"][key].as_str().unwrap_or_default();
+        if LEFT.contains(&of("name")) {
+            api.delete(&resource, Some(of("namespace")), of("name"), of("uid"), false).await?;
+        }
     }
+    Ok(())
+}
+
+async fn all(api: &Api, acts: &[MeshAct], step: &MeshStep, manner: &Manner<'_>) -> Result<(), Fault> {
+    let doing = ClusterStep::Mesh(Box::new(step.clone())).title();
+    for one in acts {
+        manner.go_on().await?;
+        do_one(api, one, &doing, manner).await?;
+    }
+    Ok(())
 }
 
 /// Whether what all control planes share goes, too: it came with us, this was the last, and nobody else's objects are
@@ -132,7 +180,8 @@ async fn run_tool(run: &ToolRun, doing: &str, manner: &Manner<'_>) -> Result<(),
     let tell = manner.tell;
     let mut said = |line: &str| {
         let line: String = line.trim().chars().take(MOST_OF_LINE).collect();
-        if !line.is_empty() {
+        // Some of it is a picture.
+        if line.chars().any(char::is_alphabetic) {
             tell(&line);
         }
     };
@@ -213,17 +262,37 @@ async fn await_parts(api: &Api, parts: &[MeshPart], manner: &Manner<'_>) -> Resu
 }
 
 async fn await_object(api: &Api, part: &MeshPart, manner: &Manner<'_>) -> Result<(), Fault> {
-    let version = if part.kind == "Service" { "v1" } else { "admissionregistration.k8s.io/v1" };
+    let there = |set: &Set<Value>| (!set.is_empty()).then_some(());
+    let late = "apply again; if it never comes, `istioctl analyze` may tell why";
+    watched(api, part, manner, there, ("await", "not there", late)).await
+}
+
+async fn await_gone(api: &Api, part: &MeshPart, manner: &Manner<'_>) -> Result<(), Fault> {
+    let gone = |set: &Set<Value>| set.is_empty().then_some(());
+    let late = "its pods may not end: look at them with kubectl; then revert again";
+    watched(api, part, manner, gone, ("await the end of", "still there", late)).await
+}
+
+async fn watched(
+    api: &Api,
+    part: &MeshPart,
+    manner: &Manner<'_>,
+    met: impl FnMut(&Set<Value>) -> Option<()>,
+    (doing, state, next): (&str, &str, &str),
+) -> Result<(), Fault> {
+    let version = match part.kind.as_str() {
+        "Service" => "v1",
+        "Deployment" | "DaemonSet" => "apps/v1",
+        _ => "admissionregistration.k8s.io/v1",
+    };
     let resource = api.resource(version, &part.kind).await.map_err(|e| fault(&e))?;
     let mut selector = Selector::all().named(&part.name);
     selector.namespace = part.namespace.clone();
-    let there = |set: &super::Set<Value>| (!set.is_empty()).then_some(());
-    match api.watch_until::<Value, ()>(&resource, &selector, manner.patience, there).await {
+    match api.watch_until::<Value, ()>(&resource, &selector, manner.patience, met).await {
         Ok(Watched::Met(())) => Ok(()),
         Ok(Watched::Late(_)) => {
-            let cause = format!("it is not there after {} s", manner.patience.as_secs());
-            Err(Fault::new(FaultKind::Deadline, format!("await {part}"), cause)
-                .next("apply again; if it never comes, `istioctl analyze` may tell why"))
+            let cause = format!("it is {state} after {} s", manner.patience.as_secs());
+            Err(Fault::new(FaultKind::Deadline, format!("{doing} {part}"), cause).next(next))
         }
         Err(error) => Err(fault(&error)),
     }
