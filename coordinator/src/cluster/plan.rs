@@ -2,7 +2,7 @@
 
 use rackwright_proto::cluster::mesh::MeshWant;
 use rackwright_proto::cluster::{
-    ClusterEntry, ClusterPlan, ClusterSeen, ClusterStep, Family, ObjectStep, PlannedClusterStep,
+    ClusterEntry, ClusterPlan, ClusterSeen, ClusterStep, Family, LabelPlace, ObjectStep, PlannedClusterStep,
 };
 use rackwright_proto::finding::Finding;
 use rackwright_proto::plan::Purpose;
@@ -162,7 +162,12 @@ fn backwards(
     entry: &ClusterEntry,
     step: &ClusterStep,
 ) -> (std::cmp::Reverse<Family>, bool, std::cmp::Reverse<u64>) {
-    let restart = matches!(step, ClusterStep::Workload(_));
+    let restart = match step {
+        ClusterStep::Workload(_) => true,
+        // It replaces pods, too; while sidecars are still injected, they would come back with one.
+        ClusterStep::Labels(labels) => labels.place == LabelPlace::PodTemplate,
+        _ => false,
+    };
     (std::cmp::Reverse(step.family()), restart, std::cmp::Reverse(entry.order))
 }
 

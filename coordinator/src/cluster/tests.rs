@@ -432,3 +432,14 @@ fn labels_that_somebody_changed_since_are_left_alone() {
     let keys: Vec<String> = undone.steps.iter().map(|s| s.step.key()).collect();
     assert_eq!((undone.findings.len(), keys), (1, vec!["mesh/rollout/Deployment/shop/web".to_owned()]));
 }
+
+#[test]
+fn pods_are_made_anew_only_when_no_sidecar_is_injected_any_more() {
+    let mut facts = cluster(&[]);
+    let rack = (None, None, vec![], Some((None, true, true)));
+    let steps = plan(&facts, &wanted(&rack)).steps;
+    carry_out(&mut facts, &steps);
+    let keys: Vec<String> = revert(&facts).steps.iter().map(|s| s.step.key()).collect();
+    let pods = ["mesh/rollout/Deployment/shop/web", "mesh/labels/Deployment/shop/web"];
+    assert_eq!(keys, [&["mesh/labels/Namespace/-/shop"], &pods[..]].concat());
+}

@@ -52,8 +52,8 @@ pub async fn gather(
 
 /// The injectors that there are, with their settings.
 async fn injectors(api: &Api) -> Result<InjectionFacts, KubeError> {
-    let mut facts = InjectionFacts::default();
-    facts.webhooks = api.list::<MutatingWebhookConfiguration>(&Selector::all().labels(INJECTOR)).await?.items;
+    let webhooks = api.list::<MutatingWebhookConfiguration>(&Selector::all().labels(INJECTOR)).await?.items;
+    let mut facts = InjectionFacts { webhooks, ..InjectionFacts::default() };
     if facts.webhooks.is_empty() {
         return Ok(facts);
     }

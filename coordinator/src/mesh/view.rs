@@ -107,7 +107,8 @@ pub struct Record {
     pub revision: String,
     /// Whether it is only the record of an `istioctl install`, which the operator leaves alone.
     pub is_record: bool,
-    /// Whether it has a `profile` outside of `spec`, where nobody looks.
+    /// Whether it has a `profile` outside of `spec`, where nobody reads it. It is seen only until the operator comes by:
+    /// that of 1.23.2 writes the object back without it, as `spec: {profile: default}`.
     pub stray_profile: bool,
 }
 

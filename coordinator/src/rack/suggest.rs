@@ -71,7 +71,9 @@ pub(crate) fn known_elsewhere(
     if let Some(name) = here.filter(|n| bare(n) == bare(field)) {
         return Guess { help: format!("did you mean `{name}`?"), sibling: Some(name.to_owned()) };
     }
-    if let Some(home) = elsewhere(field, section, catalogue) {
+    let plural =
+        |name: &&str| bare(name) == format!("{}s", bare(field)) || bare(field) == format!("{}s", bare(name));
+    if let Some(home) = elsewhere(field, section, catalogue).filter(|_| !here.as_ref().is_some_and(plural)) {
         return only(home);
     }
     match here {

@@ -9,8 +9,9 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 use super::diagnostic::Place;
 use super::language::Language;
 
-/// The deepest nesting; a rack needs ten, a definition of a resource has its schema inside.
+/// The deepest nesting; a rack needs ten.
 const DEEPEST: usize = 40;
+/// The same of manifests: a definition of a resource has its schema inside.
 const DEEPEST_OF_OBJECTS: usize = 120;
 /// The most nodes, with aliases expanded.
 const MOST: usize = 200_000;
@@ -58,33 +59,9 @@ enum Open {
     Mapping { start: Place, anchor: usize, entries: Vec<Entry>, key: Option<(String, Place)> },
 }
 
-/// What kind of text is read, and how strictly.
-#[derive(Clone, Copy)]
-enum Kind<'l> {
-    /// A file of ours: one document, whose every word is looked at.
-    Ours(&'l Language),
-    /// Any number of documents, of which programs other than this one make sense.
-    Objects,
-}
-
-impl Kind<'_> {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Ours(language) => language.noun,
-            Self::Objects => "manifest",
-        }
-    }
-
-    fn deepest(self) -> usize {
-        match self {
-            Self::Ours(_) => DEEPEST,
-            Self::Objects => DEEPEST_OF_OBJECTS,
-        }
-    }
-}
-
 struct Builder<'l> {
-    kind: Kind<'l>,
+    /// `None` for manifests: any number of documents, of which other programs make sense.
+    language: Option<&'l Language>,
     documents: Vec<Marked>,
     stack: Vec<Open>,
     anchors: HashMap<usize, Marked>,
@@ -94,16 +71,16 @@ struct Builder<'l> {
 
 /// The tree of the one document in `text`, or what keeps it from being one.
 pub(crate) fn parse(text: &str, language: &Language) -> Result<Marked, Fault> {
-    let mut builder = Builder::new(Kind::Ours(language));
+    let mut builder = Builder::new(Some(language));
     builder.read(Parser::new_from_str(text))?;
     builder.root.ok_or_else(|| {
         fault(Place::default(), format!("the {} is empty", language.noun), language.when_empty)
     })
 }
 
-/// The trees of all documents in `text` up to the first that is none, and what keeps that from being one.
+/// The trees of all documents in the text of a manifest up to the first that is none, and what keeps that from being one.
 pub(crate) fn documents(text: &str) -> (Vec<Marked>, Option<Fault>) {
-    let mut builder = Builder::new(Kind::Objects);
+    let mut builder = Builder::new(None);
     let fault = builder.read(Parser::new_from_str(text)).err();
     (builder.documents, fault)
 }
@@ -117,9 +94,16 @@ fn place(span: Span) -> Place {
 }
 
 impl<'l> Builder<'l> {
-    fn new(kind: Kind<'l>) -> Self {
+    fn new(language: Option<&'l Language>) -> Self {
         let (documents, stack) = (Vec::new(), Vec::new());
-        Self { kind, documents, stack, anchors: HashMap::new(), nodes: 0, root: None }
+        Self { language, documents, stack, anchors: HashMap::new(), nodes: 0, root: None }
+    }
+
+    /// `a rack`, `an IstioOperator file`.
+    fn one(&self) -> String {
+        let noun = self.language.map_or("manifest", |language| language.noun);
+        let article = if noun.starts_with(['A', 'E', 'I', 'O', 'a', 'e', 'i', 'o']) { "an" } else { "a" };
+        format!("{article} {noun}")
     }
 
     fn read<'a>(&mut self, mut parser: Parser<'a, StrInput<'a>>) -> Result<(), Fault> {
@@ -136,14 +120,11 @@ impl<'l> Builder<'l> {
     fn event(&mut self, event: Event<'_>, place: Place) -> Result<(), Fault> {
         match event {
             Event::DocumentStart(_) if self.root.is_some() => {
-                let (noun, when_second) = match self.kind {
-                    Kind::Ours(language) => (language.noun, language.when_second),
-                    Kind::Objects => ("manifest", "remove the `---`"),
-                };
-                let help = format!("{} {noun} is one document; {when_second}", article(noun));
+                let what = self.language.map_or("", |language| language.when_second);
+                let help = format!("{} is one document; {what}", self.one());
                 return Err(fault(place, "a second document", help));
             }
-            Event::DocumentEnd if matches!(self.kind, Kind::Objects) => {
+            Event::DocumentEnd if self.language.is_none() => {
                 // Anchors end with their document.
                 self.anchors.clear();
                 self.documents.extend(self.root.take());
@@ -177,12 +158,10 @@ impl<'l> Builder<'l> {
     }
 
     fn known_tag(&self, tag: Option<&Tag>, place: Place) -> Result<(), Fault> {
-        match (self.kind, tag) {
-            (Kind::Ours(language), Some(tag))
-                if !tag.is_yaml_core_schema() && (tag.handle != "!" || !tag.suffix.is_empty()) =>
-            {
-                let message =
-                    format!("the tag {tag} means nothing in {} {}", article(language.noun), language.noun);
+        let Some(language) = self.language else { return Ok(()) };
+        match tag {
+            Some(tag) if !tag.is_yaml_core_schema() && (tag.handle != "!" || !tag.suffix.is_empty()) => {
+                let message = format!("the tag {tag} means nothing in {}", self.one());
                 Err(fault(place, message, language.when_tagged))
             }
             _ => Ok(()),
@@ -193,12 +172,12 @@ impl<'l> Builder<'l> {
         if matches!(self.stack.last(), Some(Open::Mapping { key: None, .. })) {
             return Err(fault(place, "a key that is not one word", "quote it if it is meant as text"));
         }
-        let deepest = self.kind.deepest();
+        let deepest = if self.language.is_some() { DEEPEST } else { DEEPEST_OF_OBJECTS };
         if self.stack.len() >= deepest {
             return Err(fault(
                 place,
                 format!("nested more than {deepest} deep"),
-                format!("{} {} is flatter than that", article(self.kind.word()), self.kind.word()),
+                format!("{} is flatter than that", self.one()),
             ));
         }
         self.stack.push(open);
@@ -229,11 +208,7 @@ impl<'l> Builder<'l> {
             return Err(fault(
                 marked.place,
                 format!("more than {MOST} values"),
-                format!(
-                    "{} {} is smaller than that, aliases included",
-                    article(self.kind.word()),
-                    self.kind.word()
-                ),
+                format!("{} is smaller than that, aliases included", self.one()),
             ));
         }
         if anchor > 0 {
@@ -243,7 +218,7 @@ impl<'l> Builder<'l> {
             None => self.root = Some(marked),
             Some(Open::Sequence { items, .. }) => items.push(marked),
             Some(Open::Mapping { entries, key, .. }) => match key.take() {
-                None => *key = Some(key_of(marked, self.kind)?),
+                None => *key = Some(key_of(marked, self.language.is_none())?),
                 Some((key, key_place)) => entries.push(Entry { key, key_place, value: marked }),
             },
         }
@@ -251,9 +226,9 @@ impl<'l> Builder<'l> {
     }
 }
 
-fn key_of(marked: Marked, kind: Kind<'_>) -> Result<(String, Place), Fault> {
+fn key_of(marked: Marked, merges: bool) -> Result<(String, Place), Fault> {
     match marked.shape {
-        Shape::Scalar { text, plain: true } if text == "<<" && matches!(kind, Kind::Ours(_)) => Err(fault(
+        Shape::Scalar { text, plain: true } if text == "<<" && !merges => Err(fault(
             marked.place,
             "merge keys (`<<`) are not YAML 1.2",
             "write the fields out, or use an alias for a whole value",
@@ -261,11 +236,6 @@ fn key_of(marked: Marked, kind: Kind<'_>) -> Result<(String, Place), Fault> {
         Shape::Scalar { text, .. } => Ok((text, marked.place)),
         _ => Err(fault(marked.place, "a key that is not one word", "quote it if it is meant as text")),
     }
-}
-
-/// `an IstioOperator file`, `a rack`.
-fn article(noun: &str) -> &'static str {
-    if noun.starts_with(['A', 'E', 'I', 'O', 'a', 'e', 'i', 'o']) { "an" } else { "a" }
 }
 
 /// A message of the YAML parser, with what usually is behind it.

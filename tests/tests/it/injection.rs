@@ -160,7 +160,7 @@ fn a_manifest_is_injected(desk: &Desk) {
     says(&desk.ends(3, &["lint", "new.yaml"]), "typographic quote");
     let injected = desk.ends(0, &["inject", "new.yaml"]);
     assert!(injected.stdout.contains("name: istio-proxy"), "{}", injected.stdout);
-    says(&injected, "new.yaml:9:28: error: typographic quote");
+    says(&injected, "new.yaml:9:27: error: typographic quote");
     desk.kube(&["apply", "--dry-run=server", "--filename=-"], Some(&injected.stdout)).unwrap();
 }
 

@@ -15,10 +15,15 @@ const SYSTEM: &str = "--namespace=istio-system";
 const RECEIPTS: [&str; 2] = ["configmap/rackwright-receipts", "--namespace=kube-system"];
 
 /// A cluster of one node without a mesh, and a rack that wants Istio and a balancer, and proves nothing else.
-pub(crate) fn desk(nodes: usize, istio: Istio) -> Desk {
-    let desk = Desk::up(Spec::test(nodes).istio(istio));
+pub(crate) fn desk(spec: Spec) -> Desk {
+    let desk = Desk::up(spec);
     desk.edit("  services: [{name: web}]\n", "");
+    desk.kubectl(&["taint", "nodes", "--all", "node-role.kubernetes.io/control-plane-"]);
     desk
+}
+
+fn one_node() -> Desk {
+    desk(Spec::test(1).istio(Istio::V1_29))
 }
 
 /// Changes the operator's own file of settings.
@@ -53,7 +58,7 @@ pub(crate) fn is_gone(desk: &Desk) {
 #[test]
 fn a_gateway_is_ready_after_one_apply_and_gone_after_one_revert() {
     need_cluster!();
-    let desk = desk(1, Istio::V1_29);
+    let desk = one_node();
     let plan = desk.ends(0, &["plan"]);
     says(&plan, "install Istio 1.29.1");
     says(&plan, "1.29.1 by istioctl, profile default");
@@ -139,7 +144,7 @@ fn refused(desk: &Desk, code: i32) -> Output {
 #[test]
 fn no_mesh_without_dns_and_none_beside_somebody_elses() {
     need_cluster!();
-    let desk = desk(1, Istio::V1_29);
+    let desk = one_node();
     let dns = |replicas: &str| {
         desk.kubectl(&["--namespace=kube-system", "scale", "deployment/coredns", replicas]);
         desk.kubectl(&[
@@ -195,8 +200,7 @@ fn cut_off(desk: &Desk) {
 fn a_gateway_at_zero_of_one_tells_why() {
     need_cluster!();
     let spec = Spec::test(1).istio(Istio::V1_29);
-    let desk = Desk::up(spec.cluster_defect("cp1", rackwright_lab::ClusterDefect::GatewayRejects));
-    desk.edit("  services: [{name: web}]\n", "");
+    let desk = desk(spec.cluster_defect("cp1", rackwright_lab::ClusterDefect::GatewayRejects));
     desk.add("limits: {rollout: 15s}");
     let failed = desk.ends(1, &["apply", "--yes"]);
     for word in ["istio-ingressgateway", "istio-proxy runs but is not ready"] {

@@ -1,6 +1,6 @@
 //! Other ways to Istio: the operator inside of the cluster, and a second revision beside the first.
 
-use rackwright_lab::{Istio, need_cluster};
+use rackwright_lab::{Istio, Spec, need_cluster};
 use serde_json::Value;
 
 use crate::mesh_apply::{desk, is_gone, is_ready};
@@ -12,7 +12,7 @@ const REVISION: &str = "1-29-1";
 #[ignore = "long: the operator takes minutes for what istioctl does in seconds"]
 fn the_operator_installs_and_goes() {
     need_cluster!();
-    let desk = desk(1, Istio::V1_23);
+    let desk = desk(Spec::test(1).istio(Istio::V1_23));
     desk.edit("    version: 1.23.2\n", "    version: 1.23.2\n    method: operator\n");
     desk.ends(0, &["apply", "--yes"]);
     for workload in ["deployment/istiod", "deployment/istio-ingressgateway"] {
@@ -33,7 +33,7 @@ fn the_operator_installs_and_goes() {
 #[ignore = "long: two installations and the move from one to the other"]
 fn a_second_revision_takes_over_from_the_first() {
     need_cluster!();
-    let desk = desk(1, Istio::V1_29);
+    let desk = desk(Spec::test(1).istio(Istio::V1_29));
     desk.ends(0, &["apply", "--yes"]);
     desk.kubectl(&["create", "namespace", "shop"]);
     desk.kubectl(&["label", "namespace", "shop", "istio-injection=enabled"]);

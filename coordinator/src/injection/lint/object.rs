@@ -158,7 +158,7 @@ pub(super) fn get<'a>(marked: &'a Marked, field: &str) -> Option<&'a Marked> {
 }
 
 /// The items of a sequence.
-pub(super) fn items<'a>(marked: Option<&'a Marked>) -> impl Iterator<Item = &'a Marked> {
+pub(super) fn items(marked: Option<&Marked>) -> impl Iterator<Item = &Marked> {
     let items: &[Marked] = match marked.map(|marked| &marked.shape) {
         Some(Shape::Sequence(items)) => items,
         _ => &[],

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Act, BESIDE_WAITS, Install, args};
 use crate::mesh::Settings;
-use crate::mesh::profile::{EGRESS, GatewayPart, parts};
+use crate::mesh::profile::{EGRESS, GatewayPart, expected, parts};
 use crate::mesh::release::Minor;
 use crate::mesh::settings::HelmValues;
 
@@ -66,16 +66,7 @@ fn common(install: &Install, chart: &str) -> Vec<(&'static str, Value)> {
     if let Some(revision) = &install.revision {
         common.push(("/revision", json!(revision)));
     }
-    // Charts of the names that are known to them; `default` and `minimal` are no profiles of charts.
-    let known = ["ambient", "demo", "preview", "stable", "remote"].contains(&install.profile.as_str());
-    let openshift = install.profile.starts_with("openshift");
-    if known && install.release.minor >= Minor(1, 22) {
-        common.push(("/profile", json!(install.profile)));
-    } else if openshift && install.release.minor > Minor::LAST_WITH_OPERATOR {
-        common.push(("/global/platform", json!("openshift")));
-    } else if openshift {
-        common.push(("/profile", json!(install.profile)));
-    }
+    common.extend(profile(install));
     if install.namespace != crate::mesh::profile::NAMESPACE {
         common.push(("/global/istioNamespace", json!(install.namespace)));
     }
@@ -85,7 +76,31 @@ fn common(install: &Install, chart: &str) -> Vec<(&'static str, Value)> {
             if install.release.minor >= Minor(1, 22) { "/pilot/cni/enabled" } else { "/istio_cni/enabled" };
         common.push((at, json!(true)));
     }
+    if chart == "istiod" {
+        // As all profiles of istioctl have it; old charts leave it off.
+        common.push(("/global/configValidation", json!(true)));
+    }
     common
+}
+
+/// What charts are told of the profile. They know neither `default`, `minimal` nor `empty`, and none before 1.22; from
+/// 1.24 on OpenShift is a platform.
+fn profile(install: &Install) -> Vec<(&'static str, Value)> {
+    let platforms = install.release.minor > Minor::LAST_WITH_OPERATOR;
+    let name = match install.profile.as_str() {
+        "openshift" if platforms => return vec![("/global/platform", json!("openshift"))],
+        "openshift-ambient" if platforms => {
+            return vec![("/global/platform", json!("openshift")), ("/profile", json!("ambient"))];
+        }
+        name @ ("ambient" | "demo" | "preview" | "stable" | "remote" | "openshift" | "openshift-ambient") => {
+            name
+        }
+        _ => return Vec::new(),
+    };
+    match install.release.minor >= Minor(1, 22) {
+        true => vec![("/profile", json!(name))],
+        false => Vec::new(),
+    }
 }
 
 /// A gateway's values: those of all gateways, then its own. That for traffic that goes out has no address outside.
@@ -129,9 +144,12 @@ fn merge(below: &mut Map<String, Value>, above: Map<String, Value>) {
     }
 }
 
-/// `helm upgrade --install`, chart by chart; each waits for what it made.
+/// `helm upgrade --install`, chart by chart; each waits for what it made, but for gateways: helm would wait for their
+/// Services' addresses, too, which is another matter.
 pub(super) fn install(install: &Install, seconds: u32) -> Vec<Act> {
-    charts(install).iter().map(|chart| upgrade(install, chart, seconds)).collect()
+    let runs = charts(install);
+    let runs = runs.iter().map(|chart| upgrade(install, chart, seconds));
+    runs.chain([Act::Await(expected(install))]).collect()
 }
 
 fn upgrade(install: &Install, chart: &Chart, seconds: u32) -> Act {
@@ -140,8 +158,15 @@ fn upgrade(install: &Install, chart: &Chart, seconds: u32) -> Act {
     line.push(format!("{{tool}}/manifests/charts/{}", chart.folder));
     line.extend(["--namespace".to_owned(), chart.namespace.clone()]);
     line.extend(args(["--create-namespace", "--values", "{files}/values.json", "--history-max", "3"]));
-    line.extend(args(["--wait", "--timeout"]));
-    line.push(format!("{seconds}s"));
+    line.extend(["--timeout".to_owned(), format!("{seconds}s")]);
+    match chart.folder {
+        // Helm from 3.18 on reads the schema of these charts so that it refuses the charts' own defaults.
+        "gateway" if (Minor(1, 18)..Minor(1, 28)).contains(&install.release.minor) => {
+            line.push("--skip-schema-validation".to_owned());
+        }
+        "gateway" => {}
+        _ => line.push("--wait".to_owned()),
+    }
     if chart.folder == "base" && install.release.minor <= Minor::LAST_WITH_OPERATOR {
         // Kinds as templates are upgraded with the release, unlike those of a chart's folder `crds`.
         line.push("--skip-crds".to_owned());

@@ -78,7 +78,8 @@ pub(super) fn uninstall(install: &Install, last: bool, seconds: u32) -> Vec<Act>
     };
     let mut acts = vec![object];
     if last {
-        let remove = args(["operator", "remove", "--skip-confirmation", "--force"]);
+        // Later versions want a revision named; `--force` bears that there is none any more.
+        let remove = args(["operator", "remove", "--revision", "default", "--force", "--skip-confirmation"]);
         let seconds = seconds.saturating_add(BESIDE_WAITS);
         acts.push(install.run(PROGRAM, remove, BTreeMap::new(), seconds));
         acts.push(super::istioctl::uninstall(install, true, seconds));

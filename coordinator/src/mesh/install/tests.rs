@@ -91,6 +91,10 @@ fn charts() {
         "helm-old",
         of(json!({"version": "1.17.5", "method": "helm", "profile": "demo"}), json!({}))
     );
+    let of_123 = json!({"version": "1.23.2", "method": "helm", "profile": "openshift"});
+    insta::assert_snapshot!("helm-openshift-1.23", of(of_123, json!({})));
+    let of_129 = json!({"version": "1.29.1", "method": "helm", "profile": "openshift-ambient"});
+    insta::assert_snapshot!("helm-openshift-1.29", of(of_129, json!({})));
     let rack = json!({"version": "1.29.1", "method": "helm", "profile": "ambient", "revision": "canary"});
     let values = json!({
         "istiod": {"global": {"hub": "registry.example.com/istio"}, "pilot": {"resources": {}}},

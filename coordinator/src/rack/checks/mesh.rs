@@ -74,6 +74,16 @@ fn profile(istio: &Istio, found: &mut Found<'_>) {
             (_, None) => format!("it has {}", known.join(", ")),
         };
         found.error("kubernetes.istio.profile", message, help);
+    } else if istio.method == IstioMethod::Helm
+        && profile == "remote"
+        && minor(istio) <= Minor::LAST_WITH_OPERATOR
+    {
+        let message = format!("the charts of Istio {} know no profile `remote`", minor(istio));
+        found.error(
+            "kubernetes.istio.profile",
+            message,
+            "write `method: istioctl`, or use Istio 1.24 or later",
+        );
     }
 }
 
