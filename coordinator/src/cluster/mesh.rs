@@ -35,6 +35,7 @@ pub fn seen(facts: &MeshFacts, entry: Option<&ClusterEntry>, step: &MeshStep) ->
     let record = entry.and_then(|entry| entry.mesh.as_deref());
     let standings: Vec<(&MeshPart, Standing)> =
         step.install.parts.iter().map(|part| (part, stands(part, facts))).collect();
+    let alone = view.planes.iter().all(|plane| plane.revision == step.revision);
     let lacks = standings.iter().filter_map(|(part, standing)| match standing {
         Standing::Ready => None,
         Standing::NotReady(why) => Some(format!("{part}: {why}")),
@@ -46,7 +47,7 @@ pub fn seen(facts: &MeshFacts, entry: Option<&ClusterEntry>, step: &MeshStep) ->
         version: plane.and_then(|plane| plane.release).map(|release| release.to_string()),
         ours: entry.is_some(),
         installed: record.map(|record| Box::new(record.install.clone())),
-        edited: record.map(|record| edited(facts, record)).unwrap_or_default(),
+        edited: record.map(|record| edited(facts, record, alone)).unwrap_or_default(),
         lacks: lacks.collect(),
         parts: there.map(|(part, _)| (*part).clone()).collect(),
         owner: second_owner(&view, step),
@@ -76,13 +77,26 @@ fn second_owner(view: &View, step: &MeshStep) -> Option<String> {
     }
 }
 
-/// What others changed of what an installation brought. What is missing is told as such.
-fn edited(facts: &MeshFacts, record: &MeshRecord) -> Vec<String> {
-    let now = live(facts, &record.install);
+/// What others changed of what an installation brought. What is missing is told as such. Beside another revision only
+/// what is this one's own counts: gateways and webhooks of all went over to the one that was installed last.
+fn edited(facts: &MeshFacts, record: &MeshRecord, alone: bool) -> Vec<String> {
+    let mut now = live(facts, &record.install);
+    let own = own(&record.install);
+    let is_own = |name: &String| alone || own.contains(name);
+    now.retain(|name, _| is_own(name));
     let differs = |(name, was): &(&String, &String)| now.get(*name).is_some_and(|now| now != *was);
-    let gone = |name: &&String| name.starts_with("ConfigMap ") && !now.contains_key(*name);
+    let gone = |name: &&String| name.starts_with("ConfigMap ") && is_own(name) && !now.contains_key(*name);
     let edited = record.live.iter().filter(differs).map(|(name, _)| name.clone());
     edited.chain(record.live.keys().filter(gone).map(|name| format!("{name} (removed)"))).collect()
+}
+
+/// What is of one revision alone, as records name it.
+fn own(install: &Installation) -> Vec<String> {
+    let istiod =
+        install.parts.iter().filter(|part| part.name.starts_with("istiod") && part.kind == "Deployment");
+    let configs =
+        settings_of(install).into_iter().map(|name| format!("ConfigMap {}/{name}", install.namespace));
+    istiod.map(MeshPart::to_string).chain(configs).collect()
 }
 
 /// What an installation brought, each object in short.

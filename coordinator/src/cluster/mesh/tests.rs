@@ -90,7 +90,8 @@ fn act(facts: &mut MeshFacts, step: &MeshStep) {
         facts.configs.push(object(json!({"metadata": meta, "data": {"mesh": step.install.settings}})));
         facts.kinds = true;
     }
-    if step.want == (MeshWant::Gone { shared: true }) {
+    // As the step does it: only with the last control plane.
+    if step.want == (MeshWant::Gone { shared: true }) && View::of(&facts.objects).planes.is_empty() {
         facts.kinds = false;
     }
 }
