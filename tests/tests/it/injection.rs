@@ -12,7 +12,7 @@ use crate::operator::says;
 
 const LIMIT: Duration = Duration::from_secs(180);
 const SHOP: &str = "--namespace=shop";
-/// Of the rack's file as the lab writes it: the balancer is not what this is about.
+/// One line of the rack's file, below `istio:`.
 const INJECTION: &str = "    injection: {namespaces: [shop], off: [legacy], exclude: [{name: batch, namespace: shop}], restart: true}\n";
 
 /// Two namespaces that somebody labelled before, and workloads whose pods are there already.
@@ -40,10 +40,11 @@ fn before() -> String {
     .concat()
 }
 
-/// A cluster of one node, Istio installed by hand, and a rack that wants nothing of it but injection.
+/// A cluster of one node with pods of the operator's, and a rack that wants Istio and proves no Service.
 fn desk() -> Desk {
     let desk = Desk::up(Spec::test(1).istio(Istio::V1_29));
     desk.edit("  services: [{name: web}]\n", "");
+    desk.kubectl(&["taint", "nodes", "--all", "node-role.kubernetes.io/control-plane-"]);
     desk.apply(&before()).unwrap();
     for workload in ["deployment/web", "deployment/batch", "statefulset/db"] {
         desk.kubectl(&[SHOP, "rollout", "status", workload, "--timeout=120s"]);
