@@ -59,6 +59,9 @@ pub(super) fn silent(case: &Case) -> Tested {
         Ok(services) => services,
         Err(tested) => return tested,
     };
+    if addresses(services).next().is_none() {
+        return Tested::Beside;
+    }
     let (mut asked, mut unknown) = (Vec::new(), Vec::new());
     for (service, state) in addresses(services) {
         match &state.heard {
@@ -103,6 +106,9 @@ pub(super) fn doubled(case: &Case) -> Tested {
         Ok(services) => services,
         Err(tested) => return tested,
     };
+    if addresses(services).next().is_none() {
+        return Tested::Beside;
+    }
     let heard = |state: &AddressState| state.heard.clone().unwrap_or_default();
     let Some((service, state)) = addresses(services).find(|(_, state)| heard(state).len() > 1) else {
         return match addresses(services).any(|(_, state)| !heard(state).is_empty()) {
