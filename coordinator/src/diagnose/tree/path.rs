@@ -10,6 +10,7 @@ use super::{NO_API, once};
 use crate::diagnose::case::{Case, Host};
 use crate::diagnose::cause::Cause;
 use crate::diagnose::verdict::{Found, Tested};
+use crate::natural::Natural;
 use crate::network::list;
 
 /// How links of networks for pods are called.
@@ -213,7 +214,7 @@ pub(super) fn overlay(case: &Case) -> Tested {
     let mut found = Found::new(Cause::OverlayBlocked, words).on(culprits(&broken, case.nodes().count()));
     found = found.seen(format!(
         "no packet for pods arrives between {}; the nodes' own addresses answer",
-        list(&pairs)
+        pairs.join("; between ")
     ));
     let tunnels = once(
         case.nodes()
@@ -283,7 +284,8 @@ fn pair(way: &Way) -> String {
 
 /// The nodes that are on: the one that is on all ways that are broken, if there is one, else all of them.
 fn culprits(broken: &[&Way], hosts: usize) -> Vec<String> {
-    let nodes = once(broken.iter().flat_map(|way| [way.from.name.as_str(), way.to.name.as_str()]));
+    let mut nodes = once(broken.iter().flat_map(|way| [way.from.name.as_str(), way.to.name.as_str()]));
+    nodes.sort_by(|a, b| Natural(a).cmp(&Natural(b)));
     let on_all = |name: &&&str| broken.iter().all(|way| way.from.name == **name || way.to.name == **name);
     let common: Vec<_> = nodes.iter().filter(on_all).collect();
     match common.as_slice() {
@@ -380,7 +382,7 @@ pub(super) fn stale(case: &Case) -> Tested {
             .collect();
         let Some(one) = gone.first() else { continue };
         let line = format!(
-            "{}: {} to {} lead to {}, which is no pod of CoreDNS: from {}",
+            "{}: {} to {} led to {}, which is no pod of CoreDNS: from {}",
             host.name,
             count(gone.len()),
             one.service.address,

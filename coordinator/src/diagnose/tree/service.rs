@@ -48,9 +48,10 @@ pub(super) fn pending(case: &Case) -> Tested {
             format!("Service {} has no address", service.name),
             reason,
         )),
-        None => {
-            Tested::RuledOut(format!("{} have addresses", list(services.iter().map(|service| &service.name))))
-        }
+        None => Tested::RuledOut(format!(
+            "each that was looked at has one: {}",
+            list(services.iter().map(|service| &service.name))
+        )),
     }
 }
 
@@ -83,9 +84,7 @@ pub(super) fn silent(case: &Case) -> Tested {
             "nobody answers for {}, and nothing of the cluster's objects says why",
             list(unknown)
         )),
-        (true, true) => {
-            Tested::CannotTell("no host is on the segment of an address, or there is none".into())
-        }
+        (true, true) => Tested::CannotTell("no two hosts are on the segment of an address".into()),
         (true, false) => Tested::RuledOut(format!("somebody answers for {}", list(asked))),
     }
 }
