@@ -34,7 +34,7 @@ pub async fn examine(host: &Host, what: &Examine) -> Examined {
     let within = Duration::from_millis(what.within_ms.clamp(1, Asked::LONGEST_MS).into());
     let (reached, from_pod, echoed, (drops, troubles), tunnels) = tokio::join!(
         reach::ask(&what.questions),
-        from_pod(&spaces, what),
+        from_pod(&spaces, what, within),
         echo::echo(&what.echoes, within),
         host.drop_rules(),
         host.tunnels(),
@@ -69,7 +69,7 @@ fn settings(host: &Host, what: &Examine, found: &mut Examined) {
 }
 
 /// From the pod that is wanted, else from any that is no name server, else from a name server.
-async fn from_pod(spaces: &[Space], what: &Examine) -> FromPod {
+async fn from_pod(spaces: &[Space], what: &Examine, within: Duration) -> FromPod {
     let wanted = what.pods.iter().find_map(|ip| spaces.iter().find(|s| s.pod.addresses.contains(ip)));
     let any = || spaces.iter().find(|space| !space.pod.names).or(spaces.first());
     let Some(space) = wanted.or_else(any) else {
@@ -77,8 +77,8 @@ async fn from_pod(spaces: &[Space], what: &Examine) -> FromPod {
         return FromPod { why_not, ..FromPod::default() };
     };
     let pod = space.pod.addresses.first().copied();
-    match space.ask(what.from_pod.clone()).await {
-        Ok(reached) => FromPod { pod, reached, why_not: String::new() },
+    match space.ask(what.from_pod.clone(), what.pod_echoes.clone(), within).await {
+        Ok((reached, echoed)) => FromPod { pod, reached, echoed, why_not: String::new() },
         Err(why_not) => FromPod { why_not, ..FromPod::default() },
     }
 }

@@ -24,6 +24,8 @@ pub struct Examine {
     pub pods: Vec<IpAddr>,
     /// Packets to send that must not be cut up on their way.
     pub echoes: Vec<Echo>,
+    /// The same from the network of that pod.
+    pub pod_echoes: Vec<Echo>,
     /// How long the echoes may take, in milliseconds; at most [`Asked::LONGEST_MS`].
     pub within_ms: u32,
 }
@@ -230,6 +232,8 @@ pub struct FromPod {
     pub pod: Option<IpAddr>,
     /// The outcomes, in the order of the questions; empty without a pod.
     pub reached: Vec<Reached>,
+    /// To [`Examine::pod_echoes`], in their order; empty without a pod.
+    pub echoed: Vec<Echoed>,
     /// Why nothing was asked; empty otherwise.
     pub why_not: String,
 }

@@ -4,14 +4,16 @@
 use std::fs::File;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::ifaddrs::getifaddrs;
 use nix::sched::{CloneFlags, setns};
-use rackwright_proto::examine::{Examined, PodSpace};
+use rackwright_proto::examine::{Echo, Echoed, Examined, PodSpace};
 use rackwright_proto::reach::{Asked, Reached};
 use tokio::sync::oneshot;
 
 use super::Host;
+use super::echo::echo;
 use super::read::SMALL;
 
 /// Where container runtimes keep them.
@@ -49,17 +51,23 @@ impl Host {
 }
 
 impl Space {
-    /// Asks from within; the answers are in the order of the questions.
+    /// Asks from within; the answers are in the order of the questions and of the echoes.
     ///
     /// # Errors
     /// It went away, or may not be entered.
-    pub async fn ask(&self, questions: Vec<Asked>) -> Result<Vec<Reached>, String> {
+    pub async fn ask(
+        &self,
+        questions: Vec<Asked>,
+        echoes: Vec<Echo>,
+        within: Duration,
+    ) -> Result<(Vec<Reached>, Vec<Echoed>), String> {
         let path = self.path.clone();
         let work = move || {
             enter(&path).map_err(|e| format!("enter the pod's network: {e}"))?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|e| format!("ask from the pod's network: {e}"))?;
-            Ok(runtime.block_on(crate::reach::ask(&questions)))
+            let ask = async { tokio::join!(crate::reach::ask(&questions), echo(&echoes, within)) };
+            Ok(runtime.block_on(ask))
         };
         in_thread(work).await?
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use rackwright_proto::examine::{Echoed, Examined};
+use rackwright_proto::examine::{Echo, Echoed, Examined};
 use rackwright_proto::reach::{Asked, Rcode, Reach, Reached, Transport};
 
 use super::ask::{ROOT, SMALL};
@@ -98,11 +98,21 @@ impl Case {
     /// Echoes of one host to an address: what came of the small one, and of the large one with its size.
     pub(super) fn echoes<'a>(&'a self, from: &'a Host, to: IpAddr) -> Option<Echoes<'a>> {
         let said = from.examined.as_ref().ok()?;
-        let mut of = from.asked.echoes.iter().zip(&said.echoed).filter(|(echo, _)| echo.to == to);
-        let (_, small) = of.clone().find(|(echo, _)| echo.bytes == SMALL)?;
-        let large = of.find(|(echo, _)| echo.bytes != SMALL).map(|(echo, echoed)| (echo.bytes, echoed));
-        Some(Echoes { small, large })
+        both(&from.asked.echoes, &said.echoed, to)
     }
+
+    /// The same of a pod on that host.
+    pub(super) fn pod_echoes<'a>(&'a self, from: &'a Host, to: IpAddr) -> Option<Echoes<'a>> {
+        let said = from.examined.as_ref().ok()?;
+        both(&from.asked.pod_echoes, &said.from_pod.echoed, to)
+    }
+}
+
+fn both<'a>(asked: &'a [Echo], echoed: &'a [Echoed], to: IpAddr) -> Option<Echoes<'a>> {
+    let mut of = asked.iter().zip(echoed).filter(|(echo, _)| echo.to == to);
+    let (_, small) = of.clone().find(|(echo, _)| echo.bytes == SMALL)?;
+    let large = of.find(|(echo, _)| echo.bytes != SMALL).map(|(echo, echoed)| (echo.bytes, echoed));
+    Some(Echoes { small, large })
 }
 
 /// What came of the echoes to one address.

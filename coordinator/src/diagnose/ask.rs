@@ -55,6 +55,7 @@ pub fn ask(host: &Host, hosts: &[Host], cluster: Option<&Cluster>, dns: &[IpAddr
         from_pod: both,
         pods: known.pod.iter().filter_map(|pod| pod.address).collect(),
         echoes: echoes(host, hosts, known),
+        pod_echoes: pod_echoes(host, hosts, known),
         within_ms: WITHIN_MS,
     }
 }
@@ -92,6 +93,17 @@ fn echoes(host: &Host, hosts: &[Host], known: &Cluster) -> Vec<Echo> {
         }
     }
     echoes
+}
+
+/// From a pod, to each other host's pods' side: a small packet, and one as large as the link of our own pods takes.
+fn pod_echoes(host: &Host, hosts: &[Host], known: &Cluster) -> Vec<Echo> {
+    let side = |host: &Host| host.pod_side(known.nodes.iter().find(|node| node.name == host.name));
+    let has = |link: &&rackwright_proto::link::Link, ip| link.addresses.iter().any(|a| a.net.addr() == ip);
+    let link = side(host).and_then(|ip| host.network.links.iter().find(|link| has(link, ip)));
+    let full = link.and_then(|link| u16::try_from(link.mtu).ok()).unwrap_or(SMALL);
+    let peers = hosts.iter().filter(|peer| peer.name != host.name).take(MOST_PEERS);
+    let to = peers.filter_map(side);
+    to.flat_map(|to| [Echo { to, bytes: SMALL }, Echo { to, bytes: full.max(SMALL) }]).collect()
 }
 
 /// Who answers for addresses: every host with a link on an address's segment asks there, by host.

@@ -10,6 +10,8 @@ pub mod ask;
 pub mod case;
 pub mod cause;
 pub mod read;
+#[cfg(test)]
+mod tests;
 mod tree;
 pub mod verdict;
 

@@ -29,6 +29,8 @@ pub struct More {
     pub mesh: Option<(Vec<core::Pod>, Vec<core::Pod>)>,
     /// The Services that are looked at.
     pub services: Vec<ObjectName>,
+    /// Whether it is one that the operator named, which may be of any type.
+    pub named: bool,
     /// The pod that was asked about.
     pub pod: Option<core::Pod>,
 }
@@ -47,7 +49,7 @@ pub fn cluster(facts: &ClusterFacts, more: &More) -> Cluster {
             .mesh
             .as_ref()
             .map(|(istiod, gateways)| Mesh { istiod: pods(istiod), gateways: pods(gateways) }),
-        services: more.services.iter().map(|name| service(facts, name)).collect(),
+        services: more.services.iter().map(|name| service(facts, name, more.named)).collect(),
         pod: more.pod.as_ref().map(|one| pod(one, &more.logs)),
     }
 }
@@ -198,7 +200,7 @@ fn hook(name: &str, service: &ObjectName, slices: &[EndpointSlice]) -> Hook {
     Hook { name: name.to_owned(), service: format!("{}/{}", service.0, service.1), endpoints }
 }
 
-fn service(facts: &ClusterFacts, name: &ObjectName) -> ServiceState {
+fn service(facts: &ClusterFacts, name: &ObjectName, of_any_type: bool) -> ServiceState {
     let found = facts.services.iter().find(|service| is(service, name));
     let given: Vec<IpAddr> = found.iter().flat_map(|s| given(s)).collect();
     let state = |service: &Service, address: IpAddr| AddressState {
@@ -209,7 +211,10 @@ fn service(facts: &ClusterFacts, name: &ObjectName) -> ServiceState {
     ServiceState {
         name: format!("{}/{}", name.0, name.1),
         exists: found.is_some(),
-        pending: found.filter(|_| given.is_empty()).map(|service| pending::reason(facts, service)),
+        pending: found
+            .filter(|_| given.is_empty())
+            .map(|service| pending::reason(facts, service))
+            .filter(|reason| !of_any_type || reason.name != "service-not-load-balancer"),
         addresses: found.iter().flat_map(|s| given.iter().map(|ip| state(s, *ip))).collect(),
     }
 }

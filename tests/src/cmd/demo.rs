@@ -135,9 +135,8 @@ fn from_outside(cluster: &Cluster, program: &std::path::Path) -> Result<()> {
     let said: Value = serde_json::from_str(&said.stdout).unwrap_or_default();
     let services = [(cluster.address_of(SERVICE)?, None), (cluster.gateway_address()?, Some(HOST))];
     for (address, host) in services {
-        let proven = said["proof"]["services"].as_array().into_iter().flatten();
-        let proven =
-            proven.filter(|one| one["address"] == address.as_str()).last().cloned().unwrap_or_default();
+        let mut proven = said["proof"]["services"].as_array().into_iter().flatten();
+        let proven = proven.find(|one| one["address"] == address.as_str()).cloned().unwrap_or_default();
         let text = |key: &str| proven[key].as_str().unwrap_or("?").to_owned();
         let macs: Vec<String> = cluster.outside().answering(&address)?.into_iter().collect();
         let url = format!("http://{address}/");

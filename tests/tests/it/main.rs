@@ -19,6 +19,7 @@ mod cluster_webhook;
 mod confirm;
 mod defects;
 mod detach;
+mod diagnose;
 mod injection;
 mod kernel;
 mod kill;

@@ -67,6 +67,7 @@ pub(super) async fn ask(
         not_asked.push(format!("Pod {namespace}/{name}: there is none of that name"));
     }
     more.services = services;
+    more.named = args.service.is_some();
     more.logs = logs(&api, &facts, &more, not_asked).await;
     Ok(read::cluster(&facts, &more))
 }

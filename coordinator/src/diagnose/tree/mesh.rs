@@ -53,7 +53,7 @@ pub(super) fn hooks(case: &Case) -> Tested {
     let empty: Vec<&Hook> = hooks.iter().filter(|hook| hook.endpoints.is_empty()).collect();
     let Some(first) = empty.first() else {
         return Tested::RuledOut(format!(
-            "{} have endpoints",
+            "each has endpoints: {}",
             list(once(hooks.iter().map(|hook| &hook.service)))
         ));
     };
@@ -262,6 +262,7 @@ pub(super) fn gateways(case: &Case) -> Tested {
 fn all_ready(mesh: &Mesh, otherwise: &str) -> String {
     match (mesh.gateways.len(), waiting(mesh).len()) {
         (0, _) => "there is no gateway".into(),
+        (1, 0) => "the one pod of a gateway is ready".into(),
         (all, 0) => format!("all {all} pods of gateways are ready"),
         _ => otherwise.to_owned(),
     }

@@ -105,7 +105,7 @@ fn last_line(log: &str) -> Option<&str> {
 
 /// One line, not too long, for a report.
 fn shortened(line: &str) -> String {
-    const LONGEST: usize = 300;
+    const LONGEST: usize = 600;
     match line.char_indices().nth(LONGEST) {
         Some((at, _)) => format!("{}...", &line[..at]),
         None => line.to_owned(),

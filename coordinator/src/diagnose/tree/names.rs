@@ -343,7 +343,7 @@ pub(super) fn upstream(case: &Case) -> Tested {
     let nodes = once(failed.iter().map(|name| name.host.name.as_str()));
     Tested::Confirmed(
         Found::new(Cause::DnsUpstreamSilent, "CoreDNS knows names of the cluster, and its upstream does not answer for others")
-            .seen(format!("{} {} the name servers of the root not to {}", list(&pods), if pods.len() == 1 { "tells" } else { "tell" }, list(&nodes)))
+            .seen(format!("asked for the name servers of the root, {} told {} nothing of them", list(&pods), list(&nodes)))
             .seen(told(case, failed[0]))
             .mend("name resolvers that answer the nodes in `kubernetes.dns.forward` of the rack, then `rackwright apply`")
             .mend("as it is, it asks whom /etc/resolv.conf of its node names: `kubectl -n kube-system get configmap coredns -o yaml`"),

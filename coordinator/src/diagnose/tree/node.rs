@@ -137,7 +137,11 @@ pub(super) fn translation(case: &Case) -> Tested {
     if !good.is_empty() {
         let others: Vec<_> =
             good.iter().filter(|name| !bad.iter().any(|(host, _)| host.name == **name)).collect();
-        found = if others.is_empty() { found } else { found.seen(format!("{} has them all", list(others))) };
+        found = if others.is_empty() {
+            found
+        } else {
+            found.seen(format!("such rules are there on {}", list(others)))
+        };
     }
     Tested::Confirmed(proxy_anew(case, first, found))
 }
@@ -185,12 +189,12 @@ pub(super) fn forwarding(case: &Case) -> Tested {
         .filter(|(_, said)| value(said).as_deref() == Some("0"))
         .map(|(host, _)| host.name.as_str())
         .collect();
-    let told: Vec<&str> =
+    let heard: Vec<&str> =
         case.nodes().filter(|(_, said)| value(said).is_some()).map(|(host, _)| host.name.as_str()).collect();
     let Some(first) = off.first() else {
-        return match told.is_empty() {
+        return match heard.is_empty() {
             true => Tested::CannotTell("no node told net.ipv4.ip_forward".into()),
-            false => Tested::RuledOut(format!("net.ipv4.ip_forward is 1 on {}", list(told))),
+            false => Tested::RuledOut(format!("net.ipv4.ip_forward is 1 on {}", list(heard))),
         };
     };
     let mut found = Found::new(
@@ -202,17 +206,13 @@ pub(super) fn forwarding(case: &Case) -> Tested {
         found = found.seen(format!("{node}: net.ipv4.ip_forward is 0"));
         let failed =
             case.names().find(|name| name.host.name == **node && name.from == From::Pod && !name.good());
-        found = failed.into_iter().fold(found, |found, name| found.seen(told_of(case, &name)));
+        found = failed.into_iter().fold(found, |found, name| found.seen(told(case, &name)));
     }
     Tested::Confirmed(
         found
             .mend("`rackwright apply` sets it, now and for every boot")
             .mend(format!("by hand, on {first}: `sysctl -w net.ipv4.ip_forward=1`, and see who turns it off: `grep -r ip_forward /etc/sysctl.d /usr/lib/sysctl.d`")),
     )
-}
-
-fn told_of(case: &Case, name: &crate::diagnose::answers::Name) -> String {
-    told(case, name)
 }
 
 /// Whether pods of a node hang on a bridge.

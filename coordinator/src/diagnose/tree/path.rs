@@ -10,6 +10,7 @@ use super::{NO_API, once};
 use crate::diagnose::case::{Case, Host};
 use crate::diagnose::cause::Cause;
 use crate::diagnose::verdict::{Found, Tested};
+use crate::natural::Natural;
 use crate::network::list;
 
 /// How links of networks for pods are called.
@@ -210,10 +211,10 @@ pub(super) fn overlay(case: &Case) -> Tested {
     }
     let pairs = once(broken.iter().map(|way| pair(way)));
     let words = "the nodes reach each other, but packets between their pods do not arrive";
-    let mut found = Found::new(Cause::OverlayBlocked, words).on(culprits(&broken, &all));
+    let mut found = Found::new(Cause::OverlayBlocked, words).on(culprits(&broken, case.nodes().count()));
     found = found.seen(format!(
         "no packet for pods arrives between {}; the nodes' own addresses answer",
-        list(&pairs)
+        pairs.join("; between ")
     ));
     let tunnels = once(
         case.nodes()
@@ -282,13 +283,13 @@ fn pair(way: &Way) -> String {
 }
 
 /// The nodes that are on: the one that is on all ways that are broken, if there is one, else all of them.
-fn culprits(broken: &[&Way], all: &[Way]) -> Vec<String> {
-    let nodes = once(broken.iter().flat_map(|way| [way.from.name.as_str(), way.to.name.as_str()]));
+fn culprits(broken: &[&Way], hosts: usize) -> Vec<String> {
+    let mut nodes = once(broken.iter().flat_map(|way| [way.from.name.as_str(), way.to.name.as_str()]));
+    nodes.sort_by(|a, b| Natural(a).cmp(&Natural(b)));
     let on_all = |name: &&&str| broken.iter().all(|way| way.from.name == **name || way.to.name == **name);
     let common: Vec<_> = nodes.iter().filter(on_all).collect();
-    let several = once(all.iter().map(|way| way.from.name.as_str())).len() > 2;
     match common.as_slice() {
-        [one] if several => vec![(**one).to_owned()],
+        [one] if hosts > 2 => vec![(**one).to_owned()],
         _ => nodes.into_iter().map(str::to_owned).collect(),
     }
 }
@@ -297,15 +298,19 @@ pub(super) fn large(case: &Case) -> Tested {
     let nodes: Vec<&Host> = case.heard().map(|(host, _)| host).collect();
     let (mut lost, mut arrived, mut unknown) = (Vec::new(), 0, 0);
     for from in &nodes {
-        for to in nodes.iter().filter(|to| to.name != from.name) {
+        // Also to hosts that were not heard: a session is the first that large packets are missing to.
+        for to in case.hosts.iter().filter(|to| to.name != from.name) {
             let Some(address) = to.address else { continue };
-            let of = [Some(address), to.pod_side(case.node(&to.name))].into_iter().flatten();
-            for address in of {
-                let Some(echoes) = case.echoes(from, address).filter(|e| *e.small == Echoed::Answered) else {
-                    continue;
-                };
+            let pods = to.pod_side(case.node(&to.name));
+            let by_hosts =
+                [Some(address), pods].into_iter().flatten().map(|ip| (ip, case.echoes(from, ip), false));
+            let by_pods = pods.into_iter().map(|ip| (ip, case.pod_echoes(from, ip), true));
+            for (address, echoes, of_pod) in by_hosts.chain(by_pods) {
+                let Some(echoes) = echoes.filter(|e| *e.small == Echoed::Answered) else { continue };
                 match echoes.large {
-                    Some((bytes, Echoed::Silence)) => lost.push((Way { from, to, pods: address }, bytes)),
+                    Some((bytes, Echoed::Silence)) => {
+                        lost.push((Way { from, to, pods: address }, bytes, of_pod))
+                    }
                     Some((_, Echoed::Answered | Echoed::TooBig { .. })) => arrived += 1,
                     _ => unknown += 1,
                 }
@@ -321,14 +326,14 @@ pub(super) fn large(case: &Case) -> Tested {
             _ => Tested::RuledOut(format!("packets as large as the links take arrive on all {arrived} ways")),
         };
     }
-    let every: Vec<Way> = ways(case);
-    let broken: Vec<&Way> = lost.iter().map(|(way, _)| way).collect();
+    let broken: Vec<&Way> = lost.iter().map(|(way, ..)| way).collect();
     let words =
         "small packets between nodes arrive and large ones vanish, so that connections open and then hang";
-    let mut found = Found::new(Cause::LargePacketsLost, words).on(culprits(&broken, &every));
-    for (way, bytes) in lost.iter().take(4) {
+    let mut found = Found::new(Cause::LargePacketsLost, words).on(culprits(&broken, case.hosts.len()));
+    for (way, bytes, of_pod) in lost.iter().take(4) {
+        let who = if *of_pod { "a pod on " } else { "" };
         found = found.seen(format!(
-            "{} sends to {} ({}): a packet of 84 bytes is answered, one of {bytes} is not",
+            "{who}{} sends to {} ({}): a packet of 84 bytes is answered, one of {bytes} is not",
             way.from.name, way.pods, way.to.name
         ));
     }
@@ -343,6 +348,11 @@ pub(super) fn large(case: &Case) -> Tested {
             .collect::<Vec<_>>()
     };
     found = case.heard().flat_map(by_size).fold(found, |found, rule| found.seen(rule));
+    found = lost
+        .iter()
+        .filter_map(|(way, ..)| Some((&way.to.name, way.to.examined.as_ref().err()?)))
+        .take(1)
+        .fold(found, |found, (name, why)| found.seen(format!("{name} itself: {why}")));
     Tested::Confirmed(
         found
             .mend("give all links of the segment, and the switch's ports, one MTU: `ip link set dev LINK mtu 1500`, and for good in the network's configuration")
@@ -372,7 +382,7 @@ pub(super) fn stale(case: &Case) -> Tested {
             .collect();
         let Some(one) = gone.first() else { continue };
         let line = format!(
-            "{}: {} to {} lead to {}, which is no pod of CoreDNS: from {}",
+            "{}: {} to {} led to {}, which is no pod of CoreDNS: from {}",
             host.name,
             count(gone.len()),
             one.service.address,

@@ -48,9 +48,10 @@ pub(super) fn pending(case: &Case) -> Tested {
             format!("Service {} has no address", service.name),
             reason,
         )),
-        None => {
-            Tested::RuledOut(format!("{} have addresses", list(services.iter().map(|service| &service.name))))
-        }
+        None => Tested::RuledOut(format!(
+            "each that was looked at has one: {}",
+            list(services.iter().map(|service| &service.name))
+        )),
     }
 }
 
@@ -59,6 +60,9 @@ pub(super) fn silent(case: &Case) -> Tested {
         Ok(services) => services,
         Err(tested) => return tested,
     };
+    if addresses(services).next().is_none() {
+        return Tested::Beside;
+    }
     let (mut asked, mut unknown) = (Vec::new(), Vec::new());
     for (service, state) in addresses(services) {
         match &state.heard {
@@ -80,9 +84,7 @@ pub(super) fn silent(case: &Case) -> Tested {
             "nobody answers for {}, and nothing of the cluster's objects says why",
             list(unknown)
         )),
-        (true, true) => {
-            Tested::CannotTell("no host is on the segment of an address, or there is none".into())
-        }
+        (true, true) => Tested::CannotTell("no two hosts are on the segment of an address".into()),
         (true, false) => Tested::RuledOut(format!("somebody answers for {}", list(asked))),
     }
 }
@@ -103,6 +105,9 @@ pub(super) fn doubled(case: &Case) -> Tested {
         Ok(services) => services,
         Err(tested) => return tested,
     };
+    if addresses(services).next().is_none() {
+        return Tested::Beside;
+    }
     let heard = |state: &AddressState| state.heard.clone().unwrap_or_default();
     let Some((service, state)) = addresses(services).find(|(_, state)| heard(state).len() > 1) else {
         return match addresses(services).any(|(_, state)| !heard(state).is_empty()) {

@@ -1,0 +1,223 @@
+//! The doctor on a real cluster: each defect is made, told as one cause with its evidence, and healed; then all is
+//! well again.
+
+use std::time::Duration;
+
+use rackwright_lab::{
+    Cluster, ClusterDefect, Istio, Metallb, Output, Release, Spec, await_until, need_cluster,
+};
+
+use crate::cluster_rack::{kube, system, write};
+use crate::operator::{ends, rackwright};
+
+const LIMIT: Duration = Duration::from_secs(150);
+
+fn diagnose(cluster: &Cluster, arguments: &[&str]) -> Output {
+    ends(rackwright(cluster.lab(), &[&["diagnose"], arguments].concat()))
+}
+
+/// Waits until this cause is told, and returns what is said of it, without what differs from run to run.
+#[track_caller]
+fn cause(cluster: &Cluster, name: &str) -> String {
+    cause_of(cluster, &[], name)
+}
+
+#[track_caller]
+fn cause_of(cluster: &Cluster, arguments: &[&str], name: &str) -> String {
+    let head = format!("{:<12} {name}", "cause");
+    let said = await_until(&format!("the doctor finds {name}"), LIMIT, || {
+        let output = diagnose(cluster, arguments);
+        let first = output.stdout.lines().next().unwrap_or_default();
+        match first == head || first.starts_with(&format!("{head} on ")) {
+            true if output.code == 1 => Ok(output.stdout),
+            _ => Err(format!("{}: {}{}", output.code, output.stdout, output.stderr)),
+        }
+    });
+    masked(said.unwrap().split("\n\n").next().unwrap_or_default())
+}
+
+/// Waits until nothing is wrong, and insists that it did not take long to tell.
+#[track_caller]
+fn well(cluster: &Cluster) {
+    await_until("the doctor finds nothing", LIMIT, || {
+        let output = diagnose(cluster, &[]);
+        match output.code {
+            0 if output.stdout.starts_with("nothing found wrong\n") => Ok(()),
+            code => Err(format!("{code}: {}{}", output.stdout, output.stderr)),
+        }
+    })
+    .unwrap();
+}
+
+/// Names of pods, their addresses and how often they were restarted are chance.
+fn masked(said: &str) -> String {
+    let mut text = said.to_owned();
+    for prefix in
+        ["coredns-", "kube-proxy-", "web-", "speaker-", "controller-", "istiod-", "istio-ingressgateway-"]
+    {
+        text = replaced(&text, prefix, "POD", |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    }
+    text = replaced(&text, "10.244.", "N.N", |c| c.is_ascii_digit() || c == '.');
+    for many in (1..30).rev() {
+        let s = if many == 1 { "" } else { "s" };
+        text = text.replace(&format!(", {many} restart{s})"), ")");
+    }
+    text
+}
+
+/// What follows a prefix, as far as its characters fit, is `with`.
+fn replaced(text: &str, prefix: &str, with: &str, fits: impl Fn(char) -> bool) -> String {
+    let mut parts = text.split(prefix);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(&fits);
+        let kept = if part[..part.len() - rest.len()].ends_with('.') { "." } else { "" };
+        out.push_str(&format!("{prefix}{with}{kept}{rest}"));
+    }
+    out
+}
+
+/// Spoils, shows what is said, heals, and waits until all is well.
+#[track_caller]
+fn shown(cluster: &Cluster, defect: ClusterDefect, name: &str) -> String {
+    cluster.spoil("w1", defect).unwrap();
+    let said = cause(cluster, name);
+    cluster.heal("w1", defect).unwrap();
+    well(cluster);
+    said
+}
+
+/// A cluster with pods on its workers, of which nothing is asked but what the doctor always looks at.
+fn up(spec: Spec) -> Cluster {
+    let cluster = Cluster::up(spec.kube(Release::V1_37)).unwrap();
+    cluster.deploy_web("web", 4).unwrap();
+    kube(&cluster, &["delete", "service", "web"]);
+    write(&cluster, &["dns: {}"]);
+    cluster
+}
+
+#[test]
+fn what_is_wrong_with_names_and_nodes_is_told_apart() {
+    need_cluster!();
+    let cluster = up(Spec::test(3).segments(2));
+    well(&cluster);
+    let defects = [
+        (ClusterDefect::DnatMissing, "service-not-translated"),
+        (ClusterDefect::IpForwardOff, "forwarding-off"),
+        (ClusterDefect::BridgeNfOff, "bridge-rules-off"),
+        (ClusterDefect::StaleNat, "stale-nat"),
+        (ClusterDefect::KubeletDns, "kubelet-dns"),
+        (ClusterDefect::SmallMtu, "large-packets-lost"),
+        (ClusterDefect::RpFilter, "reverse-path"),
+        (ClusterDefect::DnsNoEndpoints, "dns-no-endpoints"),
+        (ClusterDefect::DnsDown, "dns-down"),
+    ];
+    let told = defects.map(|(defect, name)| shown(&cluster, defect, name));
+    insta::assert_snapshot!("names_and_nodes", told.join("\n\n"));
+
+    another_network(&cluster);
+    without_the_api(&cluster);
+    upstreams(&cluster);
+}
+
+/// A VPN whose routes cover pods of the others.
+fn another_network(cluster: &Cluster) {
+    let host = cluster.lab().host("w1");
+    let ranges = "sed -n 's/^route replace \\([0-9.]*\\).24 .*/\\1/p' /etc/pod-network/routes";
+    host.read(&format!(
+        "ip link add vpn0 type bridge && ip address add 10.8.0.2/24 dev vpn0 && ip link set vpn0 up && \
+         for half in $({ranges}); do ip route add $half/25 dev vpn0; done"
+    ))
+    .unwrap();
+    insta::assert_snapshot!("ranges_overlap", cause(cluster, "ranges-overlap"));
+    host.read("ip link delete vpn0").unwrap();
+    well(cluster);
+}
+
+fn without_the_api(cluster: &Cluster) {
+    cluster.stop_api_server("cp1").unwrap();
+    let said = cause(cluster, "api-unreachable");
+    assert!(said.contains("cp1: 192.0.2.11:6443: connection refused"), "{said}");
+    // The hosts are asked all the same.
+    cluster.lab().host("w1").read("sysctl -w net.ipv4.ip_forward=0").unwrap();
+    let output = diagnose(cluster, &[]);
+    assert!(output.stdout.contains("also         forwarding-off on w1"), "{}", output.stdout);
+    cluster.lab().host("w1").read("sysctl -w net.ipv4.ip_forward=1").unwrap();
+    cluster.start_api_server("cp1").unwrap();
+    well(cluster);
+}
+
+fn upstreams(cluster: &Cluster) {
+    cluster.spoil("cp1", ClusterDefect::DnsNoUpstream).unwrap();
+    system(cluster, &["rollout", "status", "deployment/coredns", "--timeout=120s"]);
+    let said = cause(cluster, "dns-upstream-silent");
+    assert!(said.contains("kubernetes.dns.forward"), "{said}");
+    for host in cluster.lab().hosts() {
+        host.read("echo nameserver 192.0.2.53 > /etc/resolv.conf").unwrap();
+    }
+    cluster.spoil("cp1", ClusterDefect::DnsLoop).unwrap();
+    let said = cause(cluster, "dns-loop");
+    assert!(said.contains("the Corefile forwards to 10.96.0.10"), "{said}");
+    write(cluster, &["dns: {forward: [192.0.2.53]}"]);
+    let applied = ends(rackwright(cluster.lab(), &["apply", "--yes"]));
+    assert_eq!(applied.code, 0, "{}{}", applied.stdout, applied.stderr);
+    well(cluster);
+}
+
+#[test]
+fn a_closed_overlay_is_found_with_the_rule_that_closes_it() {
+    need_cluster!();
+    let cluster = up(Spec::test(2).overlay());
+    well(&cluster);
+    let said = shown(&cluster, ClusterDefect::OverlayClosed, "overlay-blocked");
+    insta::assert_snapshot!("overlay_blocked", said);
+    insta::assert_snapshot!("overlay_mtu", shown(&cluster, ClusterDefect::SmallMtu, "large-packets-lost"));
+}
+
+#[test]
+fn reasons_of_addresses_and_webhooks_are_told() {
+    need_cluster!();
+    let cluster = up(Spec::test(3));
+    cluster.install_metallb(Metallb::V0_13).unwrap();
+    cluster.deploy_web("web", 2).unwrap();
+    insta::assert_snapshot!("no_pool", cause(&cluster, "service-no-pool"));
+    cluster.give_pool().unwrap();
+    let address = cluster.address_of("web").unwrap();
+    well(&cluster);
+
+    cluster.lab().plug_in("printer", address.parse().unwrap()).unwrap();
+    let said = cause_of(&cluster, &["--service", "web"], "service-answered-twice");
+    assert!(said.contains("(no host of the rack)"), "{said}");
+    cluster.lab().unplug_device("printer").unwrap();
+    well(&cluster);
+
+    kube(&cluster, &["scale", "deployment/web", "--replicas=0"]);
+    insta::assert_snapshot!("no_endpoint", cause(&cluster, "silent-no-endpoints"));
+    kube(&cluster, &["scale", "deployment/web", "--replicas=2"]);
+    well(&cluster);
+
+    insta::assert_snapshot!(
+        "webhook_far",
+        shown(&cluster, ClusterDefect::WebhookUnreachable, "webhook-unreachable")
+    );
+    kube(&cluster, &["scale", "deployment/controller", "--namespace=metallb-system", "--replicas=0"]);
+    let said = cause(&cluster, "webhook-no-endpoints");
+    assert!(said.contains("asks Service metallb-system/webhook-service"), "{said}");
+}
+
+#[test]
+#[ignore = "long: a mesh of its own"]
+fn a_gateway_that_rejects_its_configuration_is_told() {
+    need_cluster!();
+    let cluster = Cluster::up(Spec::test(2).kube(Release::V1_37).istio(Istio::V1_29)).unwrap();
+    cluster.install_metallb(Metallb::V0_13).unwrap();
+    cluster.give_pool().unwrap();
+    cluster.install_istio(Istio::V1_29).unwrap();
+    write(&cluster, &["dns: {}"]);
+    well(&cluster);
+    cluster.spoil("cp1", ClusterDefect::GatewayRejects).unwrap();
+    let said = cause(&cluster, "gateway-rejects");
+    assert!(said.contains("rejected"), "{said}");
+    cluster.heal("cp1", ClusterDefect::GatewayRejects).unwrap();
+    well(&cluster);
+}
