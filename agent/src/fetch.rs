@@ -141,4 +141,5 @@ async fn ask(name: &str, server: IpAddr) -> Result<Vec<IpAddr>, String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests change their own folders")]
 mod tests;

@@ -169,4 +169,5 @@ pub fn fitting(mut outcome: ToolOutcome) -> Reply {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests change their own folders")]
 mod tests;

@@ -77,4 +77,5 @@ fn put_link(link: &LinkStep, host: &Host) -> Result<(), Fault> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests change their own folders")]
 mod tests;

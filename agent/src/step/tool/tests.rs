@@ -15,8 +15,11 @@ use super::*;
 
 const TREE: &str = "/usr/local/lib/rackwright/tools/t-1";
 
-/// An archive of these entries: name, kind, mode, and bytes or target.
-fn packed(entries: &[(&str, EntryType, u32, &[u8])]) -> Vec<u8> {
+/// Name, kind, mode, and bytes or target.
+type Entry<'a> = (&'a str, EntryType, u32, &'a [u8]);
+
+/// An archive of these entries.
+fn packed(entries: &[Entry<'_>]) -> Vec<u8> {
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     for (name, kind, mode, bytes) in entries {
         let mut header = Header::new_gnu();
@@ -233,7 +236,7 @@ async fn nothing_foreign_is_replaced() {
 #[tokio::test(flavor = "current_thread")]
 async fn hostile_archives_leave_nothing() {
     let ok = ("t-1/a", FILE, 0o644, b"a".as_slice());
-    let cases: Vec<(&str, Vec<(&str, EntryType, u32, &[u8])>)> = vec![
+    let cases: Vec<(&str, Vec<Entry<'_>>)> = vec![
         ("has an absolute path", vec![ok, ("/etc/x", FILE, 0o644, b"x")]),
         ("has `..` in its path", vec![ok, ("t-1/../../x", FILE, 0o644, b"x")]),
         ("lies outside of the folder", vec![ok, ("u-1/x", FILE, 0o644, b"x")]),
