@@ -50,7 +50,13 @@ fn act(facts: &mut MeshFacts, step: &MeshStep) {
     let own = |name: &str| step.revision == "default" && name == "istiod" || name.ends_with(&step.revision);
     let labels = json!({"istio.io/rev": step.revision, "operator.istio.io/component": "Pilot"});
     for part in &step.install.parts {
-        let is = |meta: &ObjectMeta| meta.name.as_deref() == Some(part.name.as_str());
+        // Removed is what bears the revision; installed is whatever is there.
+        let bears =
+            |meta: &ObjectMeta| meta.labels.as_ref().is_some_and(|l| l["istio.io/rev"] == step.revision);
+        let is = |meta: &ObjectMeta| {
+            meta.name.as_deref() == Some(part.name.as_str())
+                && (step.want == MeshWant::Installed || bears(meta))
+        };
         let objects = &mut facts.objects;
         objects.deployments.retain(|d| part.kind != "Deployment" || !is(&d.metadata));
         objects.services.retain(|s| part.kind != "Service" || !is(&s.metadata));
