@@ -6,7 +6,9 @@ use rackwright_proto::examine::{Echoed, Examined, Tracked};
 use rackwright_proto::link::{Link, LinkKind};
 use rackwright_proto::reach::Transport;
 
+use super::names::told;
 use super::{NO_API, once};
+use crate::diagnose::answers::{From, Name};
 use crate::diagnose::case::{Case, Host};
 use crate::diagnose::cause::Cause;
 use crate::diagnose::verdict::{Found, Tested};
@@ -173,25 +175,30 @@ pub(super) fn reverse_path(case: &Case) -> Tested {
             continue;
         }
         strict.push(host.name.as_str());
-        let dropped: Vec<String> =
-            said.rose.iter().map(|(name, by)| format!("{name} rose by {by}")).collect();
-        let broken: Vec<Way> =
-            ways(case).into_iter().filter(|way| way.to.name == host.name && way.is_broken(case)).collect();
-        let (false, Some(way)) = (dropped.is_empty(), broken.first()) else { continue };
+        // What comes in may be questions to its pods, or answers to them.
+        let broken = ways(case).into_iter().find(|way| way.to.name == host.name && way.is_broken(case));
+        let unanswered = || {
+            let own = |name: &Name| name.host.name == host.name && name.from == From::Pod && !name.good();
+            case.names().find(own).map(|name| told(case, &name))
+        };
+        let sent = broken.map(|way| {
+            format!("{} sends to {} (pods of {}): nothing comes back", way.from.name, way.pods, host.name)
+        });
+        let (false, Some(symptom)) = (said.rose.is_empty(), sent.or_else(unanswered)) else { continue };
         let names = list(links.iter().map(|link| &link.name));
         return Tested::Confirmed(
             Found::new(Cause::ReversePath, "it drops packets that come in by another link than answers would go out by")
                 .on([host.name.as_str()])
                 .seen(format!("{}: rp_filter is strict (1) on {names}; net.ipv4.conf.all.rp_filter is {all}", host.name))
-                .seen(format!("{}: {} while it was asked", host.name, list(dropped)))
-                .seen(format!("{} sends to {} (pods of {}): nothing comes back", way.from.name, way.pods, host.name))
+                .seen(format!("{}: its counter of such drops rose while it was asked: {}", host.name, list(said.rose.keys())))
+                .seen(symptom)
                 .mend(format!("on {}: `sysctl -w net.ipv4.conf.all.rp_filter=2` (loose), and the same in /etc/sysctl.d", host.name))
                 .mend("or send the pods' packets by the link that answers go out by: the CNI's choice of interface, and its routes"),
         );
     }
     Tested::RuledOut(match strict.is_empty() {
         true => "no node with several links filters strictly".into(),
-        false => format!("{} filters strictly, and nothing was dropped for it", list(strict)),
+        false => format!("{} filters strictly, but nothing is missing that was dropped for it", list(strict)),
     })
 }
 
