@@ -158,9 +158,13 @@ fn overlapping(node: &str, line: String) -> Found {
 /// Links of a host that lead to other machines.
 fn outer_links<'a>(host: &'a Host, said: &'a Examined) -> impl Iterator<Item = &'a Link> {
     host.network.links.iter().filter(|link| {
+        let own = |ip: IpAddr| {
+            matches!(ip, IpAddr::V4(_)) || matches!(ip, IpAddr::V6(ip) if !ip.is_unicast_link_local())
+        };
         link.up
             && link.kind != LinkKind::Loopback
-            && !link.addresses.is_empty()
+            && link.master.is_none()
+            && link.addresses.iter().any(|address| own(address.net.addr()))
             && !is_pods(&link.name, Some(said))
     })
 }
