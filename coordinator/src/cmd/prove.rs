@@ -232,10 +232,23 @@ fn stands(rack: &Rack, facts: &ClusterFacts, findings: &mut Vec<Finding>) -> Vec
                 let service = find(facts, &name);
                 findings.extend(service.map(|s| case::waiting(&name, &why(pending::reason(facts, s)))));
             }
-            Stand::Assigned(of) => cases.extend(of),
+            Stand::Assigned(of) => cases.extend(of.into_iter().map(|case| with_open_ports(rack, case))),
         }
     }
     cases
+}
+
+/// A gateway listens where something is to be let in: of its Service's ports those are proven that the rack names a way
+/// through, unless it names the whole Service.
+fn with_open_ports(rack: &Rack, mut case: Case) -> Case {
+    let Some(kubernetes) = rack.kubernetes() else { return case };
+    if !kubernetes.services.iter().any(|service| ServiceName::from(service) == case.service) {
+        let gateways = kubernetes.istio.iter().flat_map(|istio| &istio.gateways);
+        let ours = gateways.filter(|gateway| ServiceName::from(&gateway.service) == case.service);
+        let ports: BTreeSet<u16> = ours.map(|gateway| gateway.port).collect();
+        case.tcp.retain(|port| ports.contains(port));
+    }
+    case
 }
 
 fn find<'a>(facts: &'a ClusterFacts, name: &ServiceName) -> Option<&'a Service> {
