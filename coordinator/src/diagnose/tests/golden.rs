@@ -1,7 +1,8 @@
 //! What is said, word by word.
 
 use super::shown;
-use super::world::{TROUBLES, World};
+use super::trouble::TROUBLES;
+use super::world::World;
 
 #[test]
 fn every_trouble_as_people_read_it() {

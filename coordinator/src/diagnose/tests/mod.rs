@@ -1,13 +1,15 @@
 //! A small cluster as it is measured, everything that can be wrong with it, and what the doctor says of each.
 
 mod golden;
+mod trouble;
 mod world;
 
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use self::world::{TROUBLES, World};
+use self::trouble::TROUBLES;
+use self::world::World;
 use super::{Cause, NAMES, Verdict, diagnose};
 use crate::report::diagnose::{View, json_text, text};
 use crate::report::paint::Paint;
