@@ -47,12 +47,12 @@ pub enum Cause {
     DnsSilent,
     /// CoreDNS does not know names outside of the cluster.
     DnsUpstreamSilent,
+    /// istiod is not ready.
+    IstiodNotReady,
     /// A webhook that the API server must ask has no endpoints.
     WebhookNoEndpoints,
     /// A webhook that the API server must ask is not reached.
     WebhookUnreachable,
-    /// istiod is not ready.
-    IstiodNotReady,
     /// istiod is not reached from a node or a pod.
     IstiodUnreachable,
     /// A gateway's Envoy rejects its configuration.
@@ -100,12 +100,12 @@ pub const NAMES: &[(Cause, &str)] = &[
     (Cause::DnsNotReady, "CoreDNS runs and is not ready, and the network of its node is not why."),
     (Cause::DnsSilent, "CoreDNS's pods are ready and reached, and do not answer."),
     (Cause::DnsUpstreamSilent, "CoreDNS knows names of the cluster, and none outside of it."),
+    (Cause::IstiodNotReady, "istiod has no ready pod."),
     (Cause::WebhookNoEndpoints, "An admission webhook that must be asked has nobody behind it."),
     (
         Cause::WebhookUnreachable,
         "An admission webhook that must be asked is not reached from a control plane.",
     ),
-    (Cause::IstiodNotReady, "istiod has no ready pod."),
     (Cause::IstiodUnreachable, "istiod's port 15012 is not reached from a node or a pod."),
     (Cause::GatewayRejects, "A gateway's Envoy rejects the configuration that istiod sends."),
     (Cause::GatewayNoNames, "A gateway is not ready because it does not find istiod by its name."),

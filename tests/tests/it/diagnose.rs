@@ -205,9 +205,70 @@ fn reasons_of_addresses_and_webhooks_are_told() {
     assert!(said.contains("asks Service metallb-system/webhook-service"), "{said}");
 }
 
+/// Packets that hosts should let through and do not: a table of somebody else's.
+#[track_caller]
+fn dropping(cluster: &Cluster, rules: &str, name: &str) -> String {
+    let hosts = cluster.lab().hosts();
+    for host in &hosts {
+        host.read(&format!("nft 'table inet theirs {{ {rules} }}'")).unwrap();
+    }
+    let said = cause(cluster, name);
+    for host in &hosts {
+        host.read("nft delete table inet theirs").unwrap();
+    }
+    well(cluster);
+    said
+}
+
+#[test]
+#[ignore = "long: a node is missed only after 40 s"]
+fn a_coredns_that_cannot_start_and_a_node_that_is_gone_are_told() {
+    need_cluster!();
+    let cluster = up(Spec::test(2));
+    well(&cluster);
+    let restart = || system(&cluster, &["rollout", "restart", "deployment/coredns"]);
+    let read = ["get", "configmap", "coredns", "--output=jsonpath={.data.Corefile}"];
+    let good = system(&cluster, &read);
+    let set = |corefile: &str| {
+        let patch = serde_json::json!({"data": {"Corefile": corefile}});
+        system(&cluster, &["patch", "configmap", "coredns", &format!("--patch={patch}")]);
+        restart();
+    };
+    system(&cluster, &["scale", "deployment/coredns", "--replicas=0"]);
+    set(".:53 {\n    no-such-plugin\n}\n");
+    system(&cluster, &["scale", "deployment/coredns", "--replicas=2"]);
+    let said = cause(&cluster, "dns-crashes");
+    assert!(said.contains("no-such-plugin"), "{said}");
+    set(&format!("{good}\n"));
+    well(&cluster);
+
+    let on = |node: &str| {
+        let select = format!(
+            r#"{{"spec":{{"template":{{"spec":{{"nodeSelector":{{"kubernetes.io/hostname":{node}}}}}}}}}}}"#
+        );
+        system(&cluster, &["scale", "deployment/coredns", "--replicas=0"]);
+        system(&cluster, &["patch", "deployment", "coredns", &format!("--patch={select}")]);
+        system(&cluster, &["scale", "deployment/coredns", "--replicas=2"]);
+    };
+    on("\"nobody\"");
+    cause(&cluster, "dns-pending");
+    on("null");
+    well(&cluster);
+
+    let drops = "chain forward { type filter hook forward priority 0; policy drop; };";
+    dropping(&cluster, drops, "forward-dropped");
+
+    let host = cluster.lab().host("w1");
+    host.read("systemctl stop kubelet").unwrap();
+    let said = cause(&cluster, "node-not-ready");
+    assert!(said.contains("on w1"), "{said}");
+    host.read("systemctl start kubelet").unwrap();
+    well(&cluster);
+}
+
 #[test]
 #[ignore = "long: a mesh of its own"]
-fn a_gateway_that_rejects_its_configuration_is_told() {
+fn troubles_of_a_mesh_are_told() {
     need_cluster!();
     let cluster = Cluster::up(Spec::test(2).kube(Release::V1_37).istio(Istio::V1_29)).unwrap();
     cluster.install_metallb(Metallb::V0_13).unwrap();
@@ -220,4 +281,22 @@ fn a_gateway_that_rejects_its_configuration_is_told() {
     assert!(said.contains("rejected"), "{said}");
     cluster.heal("cp1", ClusterDefect::GatewayRejects).unwrap();
     well(&cluster);
+
+    let istiod = |replicas: &str| {
+        let replicas = format!("--replicas={replicas}");
+        kube(&cluster, &["scale", "deployment/istiod", "--namespace=istio-system", &replicas]);
+    };
+    istiod("0");
+    cause(&cluster, "istiod-not-ready");
+    istiod("1");
+    well(&cluster);
+
+    let hooks = ["forward", "output"]
+        .map(|hook| format!("chain {hook} {{ type filter hook {hook} priority 0; tcp dport 15012 drop; }};"));
+    dropping(&cluster, &hooks.join(" "), "istiod-unreachable");
+
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: slow}\nspec: {containers: [{name: web, image: \
+               'docker.io/library/busybox:lab', command: [sleep, '600'], readinessProbe: {tcpSocket: {port: 80}}}]}\n";
+    cluster.apply(pod).unwrap();
+    cause_of(&cluster, &["--pod", "default/slow"], "pod-not-ready");
 }
