@@ -73,6 +73,11 @@ fn rules(family: &str, table: &str, text: &str) -> Vec<DropRule> {
             (chain, hook) = (name, "");
         } else if let Some(at) = line.strip_prefix("type ").and_then(|rest| rest.split(" hook ").nth(1)) {
             hook = at.split(' ').next().unwrap_or_default();
+            // Those of family ip are told by `closed_forward`, with or without nft.
+            if hook == "forward" && family != "ip" && at.contains("policy drop") {
+                let rule = "policy drop".to_owned();
+                found.push(DropRule { place: format!("{family} {table} {chain}"), hook: hook.into(), rule });
+            }
         } else if !chain.is_empty() && line.split(' ').any(|word| matches!(word, "drop" | "reject")) {
             let rule: String = line.chars().take(RULE).collect();
             // Kubernetes' own guards drop what is marked, or what martians send to loopback.
@@ -96,6 +101,7 @@ mod tests {
             \t\ttype filter hook input priority filter; policy accept;\n\
             \t\tct state 0x2,0x4 accept\n\t\tiifname \"eth0\" udp dport 8472 counter drop\n\t\tjump more\n\t}\n\n\
             \tchain more {\n\t\ttcp dport { 1, 2 } reject with tcp reset\n\t}\n\n\
+            \tchain forward {\n\t\ttype filter hook forward priority 0; policy drop;\n\t}\n\n\
             \tchain KUBE-FIREWALL {\n\t\tmeta mark & 0x00008000 == 0x00008000 drop\n\t}\n}\n";
         let told: Vec<_> =
             rules("inet", "filter", text).into_iter().map(|r| (r.place, r.hook, r.rule)).collect();
@@ -103,8 +109,11 @@ mod tests {
         let wanted = [
             row("inet filter input", "input", "iifname \"eth0\" udp dport 8472 counter drop"),
             row("inet filter more", "", "tcp dport { 1, 2 } reject with tcp reset"),
+            row("inet filter forward", "forward", "policy drop"),
         ];
         assert_eq!(told, wanted);
+        // Of family ip that is told otherwise.
+        assert_eq!(rules("ip", "filter", text).len(), 2);
         let listed = tables("table ip kube-proxy\ntable inet filter\nnothing\n");
         assert_eq!(listed, [("inet".to_owned(), "filter".to_owned())]);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use k8s_openapi::api::core::v1::{self as core, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::discovery::v1::{EndpointPort, EndpointSlice};
 use rackwright_proto::finding::Severity;
 
 use super::case::{AddressState, Cluster, Dns, Hook, Mesh, Node, Pod, ServiceState};
@@ -187,8 +187,7 @@ fn hook(name: &str, service: &ObjectName, slices: &[EndpointSlice]) -> Hook {
     };
     let mut endpoints: Vec<SocketAddr> = Vec::new();
     for slice in slices.iter().filter(of) {
-        let ports: Vec<u16> =
-            slice.ports.iter().flatten().filter_map(|p| u16::try_from(p.port?).ok()).collect();
+        let ports = ports_of_hook(slice.ports.as_deref().unwrap_or_default());
         let ready =
             slice.endpoints.iter().filter(|e| e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true));
         for ip in ready.flat_map(|e| &e.addresses).filter_map(|ip| ip.parse::<IpAddr>().ok()) {
@@ -198,6 +197,14 @@ fn hook(name: &str, service: &ObjectName, slices: &[EndpointSlice]) -> Hook {
     endpoints.sort_unstable();
     endpoints.dedup();
     Hook { name: name.to_owned(), service: format!("{}/{}", service.0, service.1), endpoints }
+}
+
+/// Of several ports those that are named after what they serve: `https-webhook` of istiod, beside its 15012.
+fn ports_of_hook(ports: &[EndpointPort]) -> Vec<u16> {
+    let number = |port: &EndpointPort| u16::try_from(port.port?).ok();
+    let named = |port: &&EndpointPort| port.name.as_deref().is_some_and(|name| name.contains("webhook"));
+    let hooks: Vec<u16> = ports.iter().filter(named).filter_map(number).collect();
+    if hooks.is_empty() { ports.iter().filter_map(number).collect() } else { hooks }
 }
 
 fn service(facts: &ClusterFacts, name: &ObjectName, of_any_type: bool) -> ServiceState {

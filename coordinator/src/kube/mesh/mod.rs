@@ -90,7 +90,8 @@ async fn install(api: &Api, step: &MeshStep, manner: &Manner<'_>) -> Result<(), 
     if let Err(fault) = all(api, &install.make, step, manner).await {
         return Err(explained(api, &install.parts, fault, manner).await);
     }
-    await_parts(api, &install.parts, manner).await
+    await_parts(api, &install.parts, manner).await?;
+    await_operator(api, &install.make, manner).await
 }
 
 async fn uninstall(api: &Api, step: &MeshStep, seen: &MeshSeen, manner: &Manner<'_>) -> Result<(), Fault> {
@@ -261,6 +262,22 @@ async fn await_parts(api: &Api, parts: &[MeshPart], manner: &Manner<'_>) -> Resu
     Ok(())
 }
 
+/// Waits until the operator says of its object that all it leads to is done: what it brings may be ready, and yet be
+/// changed by it once more.
+async fn await_operator(api: &Api, acts: &[MeshAct], manner: &Manner<'_>) -> Result<(), Fault> {
+    let object = acts.iter().find_map(|act| match act {
+        MeshAct::Apply(object) if object["kind"] == "IstioOperator" => Some(&object["metadata"]),
+        _ => None,
+    });
+    let Some(metadata) = object else { return Ok(()) };
+    let text = |key: &str| metadata[key].as_str().map(str::to_owned);
+    let (namespace, name) = (text("namespace"), text("name").unwrap_or_default());
+    let part = MeshPart { kind: "IstioOperator".into(), namespace, name };
+    let done = |set: &Set<Value>| set.values().any(|o| o["status"]["status"] == "HEALTHY").then_some(());
+    let late = "its log tells why: `kubectl -n istio-operator logs deployment/istio-operator`";
+    watched(api, &part, manner, done, ("await", "not HEALTHY", late)).await
+}
+
 async fn await_object(api: &Api, part: &MeshPart, manner: &Manner<'_>) -> Result<(), Fault> {
     let there = |set: &Set<Value>| (!set.is_empty()).then_some(());
     let late = "apply again; if it never comes, `istioctl analyze` may tell why";
@@ -283,6 +300,7 @@ async fn watched(
     let version = match part.kind.as_str() {
         "Service" => "v1",
         "Deployment" | "DaemonSet" => "apps/v1",
+        "IstioOperator" => "install.istio.io/v1alpha1",
         _ => "admissionregistration.k8s.io/v1",
     };
     let resource = api.resource(version, &part.kind).await.map_err(|e| fault(&e))?;
