@@ -117,6 +117,12 @@ impl Spec {
         self
     }
 
+    /// The control planes have a kube-proxy of their own, which kubeadm's DaemonSet leaves out.
+    pub fn proxy_apart(mut self) -> Self {
+        self.cluster.proxy_apart = true;
+        self
+    }
+
     /// Orders a defect of a cluster. The host matters only to those that are of one node.
     pub fn cluster_defect(mut self, host: &str, defect: ClusterDefect) -> Self {
         self.cluster.defects.push((host.to_owned(), defect));

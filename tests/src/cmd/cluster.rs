@@ -49,6 +49,9 @@ struct Up {
     /// How packets go between the pods of different hosts
     #[arg(long, value_enum, default_value_t = PodNetwork::Routes)]
     network: PodNetwork,
+    /// Give the control planes a kube-proxy of their own, which kubeadm's DaemonSet leaves out
+    #[arg(long)]
+    proxy_apart: bool,
     /// How many L2 segments every host is on
     #[arg(long, value_name = "N", default_value_t = 1)]
     segments: usize,
@@ -125,6 +128,7 @@ impl Up {
         let spec = Spec::new(self.which.name, self.nodes).login(self.login).kube(self.kubernetes);
         let mut spec = spec.control_planes(self.control_planes).metallb(self.metallb).segments(self.segments);
         (spec.cluster.istio, spec.cluster.network) = (self.istio, self.network);
+        spec.cluster.proxy_apart = self.proxy_apart;
         for defect in self.defects {
             match defect {
                 Defective::Host(order) => spec.defects.push(order),

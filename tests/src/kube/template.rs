@@ -42,7 +42,8 @@ pub(crate) fn place(spec: &Spec, release: Release, parts: &Parts) -> PathBuf {
         PodNetwork::Vxlan => include_str!("overlay.rs"),
     };
     let stop = [STOP_LEADERS, DROP_LEASES].concat();
-    let recipe = [format!("{shape:?}{parts:?}"), kubeadm, network + overlay, stop];
+    let apart = if spec.cluster.proxy_apart { include_str!("apart.rs") } else { "" };
+    let recipe = [format!("{shape:?}{parts:?}"), kubeadm, network + overlay, stop + apart];
     let hash = short_hash(recipe.iter().map(String::as_bytes));
     Path::new(CACHE).join(format!("kube-cluster-{}-{hash}", spec.hosts.len()))
 }
