@@ -42,4 +42,5 @@ mod sudo;
 mod tool;
 mod traces;
 mod trust;
+mod vm;
 mod wire;
