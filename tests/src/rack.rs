@@ -52,8 +52,9 @@ impl Trees {
             return Ok(Self { base: base::ensure()?, parts: None, template: None, image });
         };
         let parts = Parts::ensure(release, &spec.cluster)?;
-        let template = Some(kube::template_of(spec, release, &parts)).filter(|path| path.is_dir());
         let image = vm::image_for(spec, Some(&parts))?;
+        let place = kube::template_of(spec, release, &parts, image.as_ref());
+        let template = Some(place).filter(|path| path.is_dir());
         Ok(Self { base: parts.base.clone(), parts: Some(parts), template, image })
     }
 }

@@ -46,7 +46,7 @@ use crate::rack::Lab;
 use crate::run::{Output, await_until, each, must_with};
 use crate::spec::{Kind, Spec};
 use crate::talk::say;
-use crate::{slot, sweep};
+use crate::{slot, sweep, vm};
 
 /// More nodes would run into the addresses of the lab's own devices.
 const MOST_NODES: usize = 20;
@@ -82,7 +82,7 @@ impl Cluster {
             say(format_args!("cluster `{}` was left half made: making it anew", spec.name));
         }
         let started = Instant::now();
-        let template = template::place(&spec, release, &parts);
+        let template = template::place(&spec, release, &parts, vm::image_for(&spec, Some(&parts))?.as_ref());
         let cluster = Self { lab: Lab::up(spec)?, _slot: slot };
         cluster.ensure_formed(release, &parts, &template)?;
         if cluster.lab.tells() {
@@ -117,7 +117,8 @@ impl Cluster {
     pub fn prepare(spec: Spec) -> Result<()> {
         let Kind::Kube(release) = spec.kind else { return Ok(()) };
         let parts = Parts::ensure(release, &spec.cluster)?;
-        if template::place(&spec, release, &parts).is_dir() {
+        let image = vm::image_for(&spec, Some(&parts))?;
+        if template::place(&spec, release, &parts, image.as_ref()).is_dir() {
             return Ok(());
         }
         say(format_args!("making a cluster of {} nodes, to copy it for each test", spec.hosts.len()));

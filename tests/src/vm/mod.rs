@@ -7,7 +7,7 @@ mod remote;
 pub mod suite;
 mod wiring;
 
-pub(crate) use disk::give;
+pub(crate) use disk::{copy as copy_disk, give, settle};
 pub(crate) use image::Image;
 pub(crate) use remote::{command, hang_up};
 pub(crate) use wiring::{environment, network_file, ports_script};
