@@ -43,4 +43,5 @@ mod sudo;
 mod tool;
 mod traces;
 mod trust;
+mod vm;
 mod wire;

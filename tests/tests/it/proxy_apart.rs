@@ -45,7 +45,7 @@ fn theirs(cluster: &Cluster) -> String {
 fn a_node_with_a_kube_proxy_of_somebody_else_is_told_and_left_alone() {
     need_cluster!();
     let cluster =
-        Cluster::up(Spec::test(2).kube(Release::V1_37).metallb(Metallb::V0_13).proxy_apart()).unwrap();
+        Cluster::up(Spec::test(2).kube(Release::V1_37).metallb(Metallb::V0_13).with_proxy_apart()).unwrap();
     cluster.deploy_web("web", 1).unwrap();
     let before = theirs(&cluster);
     want(&cluster, "{mode: iptables}");
