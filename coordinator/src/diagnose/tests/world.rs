@@ -166,6 +166,7 @@ fn cluster() -> Cluster {
             name: "ValidatingWebhookConfiguration/istio-validator".into(),
             service: "istio-system/istiod".into(),
             endpoints: vec![SocketAddr::new(ip("10.244.1.5"), 15017)],
+            lacks: String::new(),
         }],
         mesh: Some(Mesh {
             istiod: vec![pod("istio-system/istiod-a", 1, "10.244.1.5")],

@@ -1,6 +1,7 @@
 //! Whether every node gets answers from CoreDNS: from its Service's address and from each of its pods.
 
 mod judge;
+mod pods;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use crate::cluster::facts::ClusterFacts;
 use crate::cluster::look::is_ready;
 
 pub use judge::judge;
+pub use pods::{ask_from_pods, judge_from_pods};
 #[cfg(test)]
 pub(super) use tests::said_in_cases;
 

@@ -15,6 +15,18 @@ pub(super) struct Answer {
     pub(super) micros: u64,
 }
 
+impl Answer {
+    /// Whether it has an address.
+    pub(super) fn has_address(&self) -> bool {
+        self.rcode == Rcode::NOERROR && self.records.iter().any(|record| record.parse::<IpAddr>().is_ok())
+    }
+
+    /// What it says where it has none: `no address`, `SERVFAIL`.
+    pub(super) fn said(&self) -> String {
+        if self.rcode == Rcode::NOERROR { "no address".to_owned() } else { self.rcode.to_string() }
+    }
+}
+
 /// Why there is none.
 pub(super) type Got = Result<Answer, String>;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use rackwright_proto::examine::FromPod;
 use rackwright_proto::finding::{Finding, Severity};
 use rackwright_proto::reach::{Asked, Rcode, Reach, Reached, Transport};
 use serde_json::json;
@@ -119,9 +120,63 @@ fn cases() -> Vec<(&'static str, Vec<Finding>)> {
     ]
 }
 
+/// A cluster whose pods are asked from: one on w1 and CoreDNS's own on w2, none on cp1; the last one never reports.
+fn from_pods(pods: &[(&str, &str)], answer: &dyn Fn(&Q) -> Option<Reached>) -> Vec<Finding> {
+    let case = case(&facts(), "cluster.local");
+    let asked = ask_from_pods(&case, &["cp1", "w1", "w2", "gone"].map(str::to_owned));
+    let told = asked.iter().filter(|(node, _)| *node != "gone").map(|(node, what)| {
+        let Some((_, pod)) = pods.iter().find(|(on, _)| on == node) else {
+            return (node.clone(), FromPod { why_not: "none runs here".into(), ..FromPod::default() });
+        };
+        let reached = what.from_pod.iter().map(|asked| {
+            let Reach::Dns { server, transport, name, .. } = &asked.reach else { panic!("not DNS") };
+            let (server, tcp) = (server.ip().to_string(), *transport == Transport::Tcp);
+            let q = Q { node, server: &server, tcp, outside: name == ROOT };
+            answer(&q).unwrap_or_else(|| good(&q))
+        });
+        let from =
+            FromPod { pod: Some(pod.parse().unwrap()), reached: reached.collect(), ..FromPod::default() };
+        (node.clone(), from)
+    });
+    judge_from_pods(&case, &asked, &told.collect()).into_iter().collect()
+}
+
+fn cases_of_pods() -> Vec<(&'static str, Vec<Finding>)> {
+    let pods = [("w1", "10.244.1.7"), ("w2", POD_B)];
+    vec![
+        ("pods are answered", from_pods(&pods, &|_| None)),
+        ("there is no pod to ask from", from_pods(&[], &|_| None)),
+        ("a pod gets no answer", from_pods(&pods, &|q| (q.node == "w1").then(nothing))),
+        ("pods get none over TCP", from_pods(&pods, &|q| q.tcp.then(nothing))),
+        (
+            "a pod is told that there is no such name",
+            from_pods(&pods, &|q| (q.server == POD_A).then(|| said(Rcode::NXDOMAIN, &[]))),
+        ),
+        (
+            "CoreDNS does not reach its own Service",
+            from_pods(&pods, &|q| (q.node == "w2" && q.server == SERVICE).then(nothing)),
+        ),
+    ]
+}
+
 /// Everything that these cases say.
 pub(crate) fn said_in_cases() -> Vec<Finding> {
-    cases().into_iter().flat_map(|(_, findings)| findings).collect()
+    cases().into_iter().chain(cases_of_pods()).flat_map(|(_, findings)| findings).collect()
+}
+
+#[test]
+fn what_pods_miss_is_golden() {
+    let told = cases_of_pods().into_iter().map(|(case, findings)| format!("=== {case}\n{}", show(&findings)));
+    insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn pods_are_not_asked_where_nobody_can_answer() {
+    let mut facts = facts();
+    facts.dns.pods.clear();
+    let case = case(&facts, "cluster.local");
+    let asked = ask_from_pods(&case, &["w1".into()]);
+    assert_eq!(judge_from_pods(&case, &asked, &BTreeMap::new()), None);
 }
 
 #[test]
