@@ -111,7 +111,7 @@ async fn names_from(
     hosts: Vec<String>,
 ) -> Vec<Finding> {
     let case = dns::case(facts, &sight::domain(facts));
-    let asked = dns::ask(&case, &hosts);
+    let asked = dns::ask(&case, &hosts, &dns::outside_name(fastrand::u64(..)));
     let reached = reach(context, heard, &asked).await;
     dns::judge(&case, &asked, &reached)
 }

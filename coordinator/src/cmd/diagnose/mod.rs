@@ -18,6 +18,7 @@ use crate::console::Console;
 use crate::diagnose::case::{Case, Cluster, Host};
 use crate::diagnose::{Verdict, ask, diagnose};
 use crate::exit::Exit;
+use crate::proof::dns::outside_name;
 use crate::survey::{self, About, Surveyed};
 use crate::{fleet, report};
 
@@ -142,11 +143,10 @@ async fn examine(context: &Context, heard: &mut [Surveyed], case: &mut Case) {
         // Their settings are not read yet: traces tell them.
         Err(_) => kubelets_dns(context, heard).await,
     };
-    let questions: BTreeMap<String, _> = case
-        .hosts
-        .iter()
-        .map(|host| (host.name.clone(), ask::ask(host, &case.hosts, case.cluster.as_ref().ok(), &dns)))
-        .collect();
+    let outside = outside_name(fastrand::u64(..));
+    let ask = |host| ask::ask(host, &case.hosts, case.cluster.as_ref().ok(), &dns, &outside);
+    let questions: BTreeMap<String, _> =
+        case.hosts.iter().map(|host| (host.name.clone(), ask(host))).collect();
     let answers = fleet::each(context.parallel, heard.iter_mut(), |one| {
         let name = one.session.node.to_string();
         let what = questions.get(&name).cloned().unwrap_or_default();

@@ -16,6 +16,7 @@ use super::super::case::{AddressState, Case, Cluster, Dns, Hook, Host, Mesh, Nod
 use super::trouble::Trouble;
 use super::trouble::Trouble as T;
 use crate::balancer::Reason;
+use crate::proof::dns::{is_outside, outside_name};
 
 /// One packet, or one question.
 #[derive(Debug, Clone, Copy)]
@@ -392,7 +393,8 @@ impl World {
         };
         let known = cluster.as_ref().ok();
         let dns = [ip(DNS)];
-        let asked: Vec<Examine> = hosts.iter().map(|host| ask::ask(host, &self.hosts, known, &dns)).collect();
+        let asked: Vec<Examine> =
+            hosts.iter().map(|host| ask::ask(host, &self.hosts, known, &dns, &outside_name(7))).collect();
         for (host, asked) in hosts.iter_mut().zip(asked) {
             host.examined = match self.deaf.contains(&host.name.as_str()) {
                 true => Err("reach the node: connection timed out".into()),
@@ -426,7 +428,7 @@ impl World {
 
     fn reached(&self, host: &str, from_pod: bool, asked: &Asked) -> Reached {
         let (to, outside) = match &asked.reach {
-            Reach::Dns { server, name, .. } => (*server, name == "."),
+            Reach::Dns { server, name, .. } => (*server, is_outside(name)),
             Reach::Tcp { address } => (*address, false),
             other => panic!("{other:?} is not asked"),
         };

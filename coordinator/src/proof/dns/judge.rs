@@ -264,7 +264,7 @@ fn upstreams(case: &DnsCase, rows: &[Row]) -> Vec<Finding> {
         error(names::DNS_UPSTREAM_SILENT, SUBJECT)
             .checked("whether CoreDNS knows names outside the cluster")
             .observed(format!(
-                "{}: names of the cluster are known, the name servers of the root are not: {why}; asked from {}{but}",
+                "{}: names of the cluster are known, and of one outside nothing is told: {why}; asked from {}{but}",
                 servers(case, of),
                 list(&nodes)
             ))

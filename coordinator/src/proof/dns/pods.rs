@@ -9,19 +9,22 @@ use rackwright_proto::reach::{Asked, Reach, Transport};
 
 use super::judge::SUBJECT;
 use super::table::{Got, Row, rows};
-use super::{DnsCase, ROOT, WITHIN_MS, ask};
+use super::{DnsCase, WITHIN_MS, ask, is_outside, outside_name};
 use crate::network::say::{Say as _, error, list, pass, warning};
 use crate::proof::names;
 
 /// What each of these hosts that is a node is to ask from a pod on it: as [`ask`], without names outside.
 pub fn ask_from_pods(case: &DnsCase, hosts: &[String]) -> BTreeMap<String, Examine> {
-    let inside = |asked: &Asked| !matches!(&asked.reach, Reach::Dns { name, .. } if name == ROOT);
+    let inside = |asked: &Asked| !matches!(&asked.reach, Reach::Dns { name, .. } if is_outside(name));
     let examine = |questions: Vec<Asked>| Examine {
         from_pod: questions.into_iter().filter(inside).collect(),
         within_ms: WITHIN_MS,
         ..Examine::default()
     };
-    ask(case, hosts).into_iter().map(|(host, questions)| (host, examine(questions))).collect()
+    ask(case, hosts, &outside_name(0))
+        .into_iter()
+        .map(|(host, questions)| (host, examine(questions)))
+        .collect()
 }
 
 /// Judges the answers to [`ask_from_pods`]; `told` lacks the hosts that did not report. Nothing where nobody was asked.

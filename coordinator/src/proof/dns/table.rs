@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use rackwright_proto::reach::{Asked, Rcode, Reach, Reached, Transport};
 
-use super::ROOT;
+use super::is_outside;
 
 /// An answer, whatever it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Row {
 
     fn take(&mut self, transport: Transport, name: &str, got: Got) {
         match (name, transport) {
-            (ROOT, _) => self.outside = got,
+            _ if is_outside(name) => self.outside = got,
             (_, Transport::Udp) => self.udp = got,
             (_, Transport::Tcp) => self.tcp = got,
         }

@@ -59,11 +59,12 @@ fn good(q: &Q) -> Reached {
 /// Judges a cluster in which some questions are answered otherwise.
 fn judged(facts: &ClusterFacts, nodes: &[&str], answer: &dyn Fn(&Q) -> Option<Reached>) -> Vec<Finding> {
     let case = case(facts, "cluster.local.");
-    let asked = ask(&case, &nodes.iter().map(|node| (*node).to_owned()).collect::<Vec<_>>());
+    let asked =
+        ask(&case, &nodes.iter().map(|node| (*node).to_owned()).collect::<Vec<_>>(), &outside_name(7));
     let reply = |node: &str, asked: &Asked| {
         let Reach::Dns { server, transport, name, .. } = &asked.reach else { panic!("not DNS") };
         let (server, tcp) = (server.ip().to_string(), *transport == Transport::Tcp);
-        let q = Q { node, server: &server, tcp, outside: name == ROOT };
+        let q = Q { node, server: &server, tcp, outside: is_outside(name) };
         answer(&q).unwrap_or_else(|| good(&q))
     };
     let reached = asked.iter().filter(|(node, _)| *node != "gone");
@@ -131,7 +132,7 @@ fn from_pods(pods: &[(&str, &str)], answer: &dyn Fn(&Q) -> Option<Reached>) -> V
         let reached = what.from_pod.iter().map(|asked| {
             let Reach::Dns { server, transport, name, .. } = &asked.reach else { panic!("not DNS") };
             let (server, tcp) = (server.ip().to_string(), *transport == Transport::Tcp);
-            let q = Q { node, server: &server, tcp, outside: name == ROOT };
+            let q = Q { node, server: &server, tcp, outside: is_outside(name) };
             answer(&q).unwrap_or_else(|| good(&q))
         });
         let from =
@@ -200,7 +201,7 @@ fn a_cluster_of_ipv6_is_asked_for_its_own_kind() {
     facts.dns.service = Some(object(json!({"spec": {"clusterIP": "fd00::a", "clusterIPs": ["fd00::a"]}})));
     let case = case(&facts, "rack.example");
     assert_eq!(case.services, ["fd00::a".parse::<IpAddr>().unwrap()]);
-    let asked = ask(&case, &["w1".into()]);
+    let asked = ask(&case, &["w1".into()], &outside_name(7));
     assert_eq!(asked["w1"].len(), 9);
     let named = asked["w1"].iter().filter(|asked| {
         matches!(&asked.reach, Reach::Dns { name, kind: RecordKind::Aaaa, .. }
@@ -211,7 +212,7 @@ fn a_cluster_of_ipv6_is_asked_for_its_own_kind() {
 
 #[test]
 fn hosts_outside_the_cluster_are_not_asked() {
-    let asked = ask(&case(&facts(), "cluster.local"), &["w1".into(), "out".into()]);
+    let asked = ask(&case(&facts(), "cluster.local"), &["w1".into(), "out".into()], &outside_name(7));
     assert_eq!(asked.keys().collect::<Vec<_>>(), ["w1"]);
 }
 
@@ -220,7 +221,7 @@ fn no_node_is_asked_more_than_it_answers() {
     let mut facts = facts();
     let many = |n: u32| pod(&format!("coredns-{n}"), &format!("10.244.9.{n}"), "w1", "True");
     facts.dns.pods = (1..200).map(many).collect();
-    assert!(ask(&case(&facts, "cluster.local"), &["w1".into()])["w1"].len() <= Asked::MOST);
+    assert!(ask(&case(&facts, "cluster.local"), &["w1".into()], &outside_name(7))["w1"].len() <= Asked::MOST);
 }
 
 proptest::proptest! {
