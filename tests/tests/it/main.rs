@@ -29,6 +29,8 @@ mod lab_defects;
 mod lock;
 mod memory;
 mod mesh_apply;
+mod mesh_failover;
+mod mesh_helm;
 mod mesh_lab;
 mod mesh_methods;
 mod migrate;

@@ -1,4 +1,4 @@
-//! Istio: its namespace, then the installation of the revision that the rack names. What hosts must have for it.
+//! Istio: its namespaces, then the installation of the revision that the rack names. What hosts must have for it.
 
 use rackwright_proto::cluster::mesh::{MeshStep, MeshWant};
 use rackwright_proto::cluster::{ClusterStep, Family, ObjectStep};
@@ -13,7 +13,8 @@ use crate::cluster::mesh::installation;
 use crate::cluster::sight::MeshWanted;
 use crate::findings::Check;
 use crate::mesh::release::Minor;
-use crate::mesh::{View, judge};
+use crate::mesh::{OPERATOR_NAMESPACE, View, judge};
+use crate::rack::model::kubernetes::IstioMethod;
 
 const WHY: &str = "kubernetes.istio";
 
@@ -26,8 +27,7 @@ const SYSCTLS: &[(&str, &str)] = &[("net.ipv4.ip_forward", "1"), ("net.bridge.br
 
 pub(super) fn steps(scene: Scene<'_>) -> Vec<WantedStep> {
     let Some(wanted) = &scene.sight.mesh else { return Vec::new() };
-    let step = |step| WantedStep { step, why: WHY.into() };
-    vec![step(namespace(&wanted.install.namespace)), step(revision(wanted))]
+    before_a_look(wanted).into_iter().map(|step| WantedStep { step, why: WHY.into() }).collect()
 }
 
 fn namespace(name: &str) -> ClusterStep {
@@ -52,9 +52,13 @@ pub fn revision(wanted: &MeshWanted) -> ClusterStep {
     }))
 }
 
-/// All that Istio leads to before a cluster was looked at: what is to be looked for there.
+/// All that Istio leads to before a cluster was looked at: what is to be looked for there. Istio's tools make these
+/// namespaces, too, where they lack, but never take them away. One of a gateway alone is left to them: it is made for
+/// what others put there.
 pub fn before_a_look(wanted: &MeshWanted) -> Vec<ClusterStep> {
-    vec![namespace(&wanted.install.namespace), revision(wanted)]
+    let operators = (wanted.install.method == IstioMethod::Operator).then_some(OPERATOR_NAMESPACE);
+    let places = [wanted.install.namespace.as_str()].into_iter().chain(operators);
+    places.map(namespace).chain([revision(wanted)]).collect()
 }
 
 pub(super) fn gates(scene: Scene<'_>) -> Vec<Finding> {

@@ -74,7 +74,8 @@ pub async fn gather(api: &Api, wish: &MeshWish, ledger: &ClusterLedger) -> Resul
         inside(api, &namespace, &mut facts).await?;
     }
     if !facts.objects.deployments.is_empty() {
-        let proxies = Selector::all().labels(PROXIES).bare();
+        // Only containers tell a proxy's version.
+        let proxies = Selector::all().labels(PROXIES).bare_rest();
         facts.objects.pods = api.list::<Pod>(&proxies).await?.items;
     }
     if wish.removing && facts.kinds && takes_kinds(ledger) {
