@@ -20,6 +20,8 @@ mod confirm;
 mod defects;
 mod detach;
 mod diagnose;
+mod diagnose_mesh;
+mod diagnose_services;
 mod injection;
 mod kernel;
 mod kill;

@@ -7,7 +7,7 @@ use rackwright_proto::examine::{
     CniFile, DropRule, Echo, Echoed, Examine, Examined, FromPod, KubeletNames, PodSpace, Rules, ServicePort,
     Tracked, Translation, Tunnel,
 };
-use rackwright_proto::link::{Address, Link, LinkArp, LinkKind, Mac, Network, Route};
+use rackwright_proto::link::{Address, Link, LinkKind, Mac, Network, Route};
 use rackwright_proto::reach::{Asked, Rcode, Reach, Reached, Transport};
 use rackwright_proto::traces::{Chain, Family, KubeletDns};
 
@@ -17,6 +17,7 @@ use super::trouble::Trouble;
 use super::trouble::Trouble as T;
 use crate::balancer::Reason;
 use crate::proof::dns::{is_outside, outside_name};
+use crate::network::fixtures;
 
 /// One packet, or one question.
 #[derive(Debug, Clone, Copy)]
@@ -62,24 +63,7 @@ fn pod(name: &str, node: usize, address: &str) -> Pod {
 }
 
 fn link(name: &str, kind: LinkKind, net: &str, mac: Option<Mac>) -> Link {
-    Link {
-        name: name.into(),
-        index: 2,
-        kind,
-        info_kind: String::new(),
-        mac,
-        mtu: 1500,
-        up: true,
-        carrier: true,
-        broadcast: true,
-        noarp: false,
-        master: None,
-        parent: None,
-        vlan: None,
-        bond_mode: None,
-        addresses: vec![Address { net: net.parse().unwrap(), dynamic: false, secondary: false }],
-        arp: LinkArp::default(),
-    }
+    Link { kind, ..fixtures::link(name, mac, &[net]) }
 }
 
 fn route(to: &str, via: Option<&str>, link: &str) -> Route {
