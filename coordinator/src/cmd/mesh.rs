@@ -108,7 +108,7 @@ pub async fn gate_of(
     names: &[Finding],
 ) -> Vec<Finding> {
     let rack = &context.loaded.rack;
-    if !rack.kubernetes().is_some_and(|k| k.istio.is_some()) {
+    if rack.kubernetes().is_none_or(|k| k.istio.is_none()) {
         return Vec::new();
     }
     let pods = prove::names_from_pods(context, facts, heard).await;

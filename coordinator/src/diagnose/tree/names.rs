@@ -320,7 +320,8 @@ fn answers_outside(name: &Name) -> bool {
 pub(super) fn upstream(case: &Case) -> Tested {
     let knows = |out: &Name| {
         let same = |n: &Name| {
-            n.host.name == out.host.name && n.server == out.server && n.transport == Transport::Udp
+            (&n.host.name, n.from, n.server, n.transport)
+                == (&out.host.name, out.from, out.server, Transport::Udp)
         };
         case.names().any(|n| same(&n) && n.good())
     };
