@@ -40,6 +40,9 @@ struct Up {
     /// How many of the nodes are control planes, each with an API server and a member of etcd
     #[arg(long, value_name = "N", default_value_t = 1)]
     control_planes: usize,
+    /// How many of the nodes, the last ones, are virtual machines with a kernel of their own
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    vms: usize,
     /// Which MetalLB the rack's file tells
     #[arg(long, value_enum, default_value_t = Metallb::V0_13)]
     metallb: Metallb,
@@ -124,6 +127,7 @@ impl Up {
     fn run(self) -> Result<ExitCode> {
         let spec = Spec::new(self.which.name, self.nodes).login(self.login).kube(self.kubernetes);
         let mut spec = spec.control_planes(self.control_planes).metallb(self.metallb).segments(self.segments);
+        spec.vms = spec.hosts[spec.hosts.len().saturating_sub(self.vms)..].to_vec();
         (spec.cluster.istio, spec.cluster.network) = (self.istio, self.network);
         for defect in self.defects {
             match defect {

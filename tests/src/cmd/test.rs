@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use clap::Args;
 use rackwright_lab::talk::{say, show};
-use rackwright_lab::{Doing, Lack, Result, agents, clusters, ensure_base, need, sweep};
+use rackwright_lab::{Doing, Lack, Result, agents, clusters, ensure_base, need, sweep, vms};
 
 use super::report::Report;
 
@@ -65,6 +65,12 @@ fn prepare(all: bool) -> Result<bool> {
     }
     ensure_base()?;
     sweep::down_dead_tests()?;
+    match need::lack_of_vm() {
+        Some(Lack::Machine(reason)) => {
+            say(format_args!("tests that need virtual machines will be skipped: {reason}"))
+        }
+        _ => vms::prepare()?,
+    }
     match clusters::lack() {
         None => clusters::prepare(all)?,
         Some(reason) => say(format_args!("tests that need clusters will be skipped: {reason}")),

@@ -16,7 +16,6 @@ mod parts;
 mod release;
 mod resolver;
 mod shape;
-mod slot;
 mod spoil;
 mod store;
 pub mod suite;
@@ -46,8 +45,8 @@ use crate::names::RackName;
 use crate::rack::Lab;
 use crate::run::{Output, await_until, each, must_with};
 use crate::spec::{Kind, Spec};
-use crate::sweep;
 use crate::talk::say;
+use crate::{slot, sweep, vm};
 
 /// More nodes would run into the addresses of the lab's own devices.
 const MOST_NODES: usize = 20;
@@ -78,12 +77,12 @@ impl Cluster {
         }
         let parts = Parts::ensure(release, &spec.cluster)?;
         let is_test = spec.name.test_process().is_some();
-        let slot = if is_test { Some(slot::take()?) } else { None };
+        let slot = if is_test { Some(slot::of_cluster()?) } else { None };
         if spec.name.dir().exists() && !made(&spec.name).exists() && sweep::down(&spec.name)? {
             say(format_args!("cluster `{}` was left half made: making it anew", spec.name));
         }
         let started = Instant::now();
-        let template = template::place(&spec, release, &parts);
+        let template = template::place(&spec, release, &parts, vm::image_for(&spec, Some(&parts))?.as_ref());
         let cluster = Self { lab: Lab::up(spec)?, _slot: slot };
         cluster.ensure_formed(release, &parts, &template)?;
         if cluster.lab.tells() {
@@ -118,7 +117,8 @@ impl Cluster {
     pub fn prepare(spec: Spec) -> Result<()> {
         let Kind::Kube(release) = spec.kind else { return Ok(()) };
         let parts = Parts::ensure(release, &spec.cluster)?;
-        if template::place(&spec, release, &parts).is_dir() {
+        let image = vm::image_for(&spec, Some(&parts))?;
+        if template::place(&spec, release, &parts, image.as_ref()).is_dir() {
             return Ok(());
         }
         say(format_args!("making a cluster of {} nodes, to copy it for each test", spec.hosts.len()));

@@ -2,6 +2,7 @@
 
 use super::{Cluster, Istio, Metallb, Release, archive, build};
 use crate::error::Result;
+use crate::need;
 use crate::spec::Spec;
 
 /// Why tests of clusters cannot run here, if so.
@@ -31,6 +32,9 @@ pub fn prepare(all: bool) -> Result<()> {
 fn shapes(all: bool) -> Vec<Spec> {
     let shape = |count: usize| Spec::test(count).kube(Release::V1_37);
     let mut shapes = vec![shape(2), shape(3), shape(3).control_planes(2), shape(2).istio(Istio::V1_29)];
+    if need::lack_of_vm().is_none() {
+        shapes.push(shape(3).vms(["w1", "w2"]));
+    }
     if all {
         shapes.push(shape(4).control_planes(3));
         shapes.push(shape(3).metallb(Metallb::V0_16));

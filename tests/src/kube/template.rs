@@ -16,6 +16,7 @@ use crate::error::{Doing, Result};
 use crate::host::Host;
 use crate::run::{command, each, must};
 use crate::spec::Spec;
+use crate::vm;
 
 const COPY_LIMIT: Duration = Duration::from_secs(300);
 const COPIES: usize = 4;
@@ -28,8 +29,9 @@ done";
 const DROP_LEASES: &str = "kubectl --kubeconfig=/etc/kubernetes/admin.conf --namespace=kube-system \
     delete lease kube-controller-manager kube-scheduler --ignore-not-found";
 
-/// The template of a shape, whether it is there or not. Defects of the cluster come after it.
-pub(crate) fn place(spec: &Spec, release: Release, parts: &Parts) -> PathBuf {
+/// The template of a shape, whether it is there or not; `image` is what its virtual machines boot from. Defects of the
+/// cluster come after it.
+pub(crate) fn place(spec: &Spec, release: Release, parts: &Parts, image: Option<&vm::Image>) -> PathBuf {
     // Somebody else on the segment leaves no trace in the hosts.
     let defects: Vec<_> = spec.defects.iter().filter(|order| order.defect != Defect::PoolNeighbour).collect();
     let control_planes = spec.control_plane_hosts();
@@ -42,7 +44,9 @@ pub(crate) fn place(spec: &Spec, release: Release, parts: &Parts) -> PathBuf {
         PodNetwork::Vxlan => include_str!("overlay.rs"),
     };
     let stop = [STOP_LEADERS, DROP_LEASES].concat();
-    let recipe = [format!("{shape:?}{parts:?}"), kubeadm, network + overlay, stop];
+    let machines = image.map(|image| format!("{:?} of {}", spec.vms, image.dir.display()));
+    let mut recipe = vec![format!("{shape:?}{parts:?}"), kubeadm, network + overlay, stop];
+    recipe.extend(machines);
     let hash = short_hash(recipe.iter().map(String::as_bytes));
     Path::new(CACHE).join(format!("kube-cluster-{}-{hash}", spec.hosts.len()))
 }
@@ -61,9 +65,12 @@ pub(super) fn take(cluster: &Cluster, place: &Path) -> Result<()> {
     cluster.control_planes().iter().try_for_each(|host| host.read(STOP_LEADERS).map(drop))?;
     hosts[0].read(DROP_LEASES)?;
     for host in &hosts {
+        if host.is_vm() {
+            host.read("systemctl stop kubelet; sync")?;
+        }
         host.kill()?;
     }
-    let copies = each(&hosts, COPIES, |host| copy(host.dir(), &partial.join(host.name())));
+    let copies = each(&hosts, COPIES, |host| keep(host, &partial.join(host.name())));
     copies.into_iter().collect::<Result<()>>()?;
     fs::rename(&partial, place).doing(|| format!("move the template to {}", place.display()))?;
     drop(lock);
@@ -73,6 +80,16 @@ pub(super) fn take(cluster: &Cluster, place: &Path) -> Result<()> {
 /// Gives a host that was never booted the files of its like in a template.
 pub(crate) fn give(template: &Path, host: &Host) -> Result<()> {
     copy(&template.join(host.name()), host.dir())
+}
+
+fn keep(host: &Host, to: &Path) -> Result<()> {
+    if !host.is_vm() {
+        return copy(host.dir(), to);
+    }
+    fs::create_dir_all(to).doing(|| format!("create {}", to.display()))?;
+    let disk = to.join("disk.raw");
+    vm::copy_disk(&host.dir().join("disk.raw"), &disk)?;
+    vm::settle(&disk)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

@@ -177,10 +177,15 @@ fn a_killed_run_is_undone_by_its_watchdog() {
 fn an_unconfirmed_change_does_not_survive_a_boot() {
     need_lab!();
     let lab = Lab::up(Spec::test(1)).unwrap();
+    unconfirmed_changes_do_not_survive_boots(&lab);
+}
+
+/// On the rack's only host, whatever it is made of.
+pub(crate) fn unconfirmed_changes_do_not_survive_boots(lab: &Lab) {
     let host = lab.host("cp1");
     for power_cut in [true, false] {
-        rack_within(&lab, DEAF, WITHIN_AN_HOUR);
-        let (apply, run) = unconfirmed(&lab, &host, &["apply", "--yes"]);
+        rack_within(lab, DEAF, WITHIN_AN_HOUR);
+        let (apply, run) = unconfirmed(lab, &host, &["apply", "--yes"]);
         assert!(written(&host).contains("arp_ignore"));
         apply.signal(Signal::SIGKILL);
         apply.end();
@@ -192,9 +197,9 @@ fn an_unconfirmed_change_does_not_survive_a_boot() {
         let died = "the run died before anybody confirmed";
         let by_restore = |record: &Record| matches!(record, Record::RolledBack { why, .. } if why == died);
         assert!(journals(&host)[&run].iter().any(|event| by_restore(&event.record)));
-        Rack::new(&lab).files(FILES, "text").line(WITHIN).write();
-        expect(&lab, &["apply", "--yes"], 0);
-        expect(&lab, &["revert", "--yes"], 0);
+        Rack::new(lab).files(FILES, "text").line(WITHIN).write();
+        expect(lab, &["apply", "--yes"], 0);
+        expect(lab, &["revert", "--yes"], 0);
     }
 }
 

@@ -46,4 +46,5 @@ mod sudo;
 mod tool;
 mod traces;
 mod trust;
+mod vm;
 mod wire;

@@ -219,6 +219,9 @@ impl<'a> Rack<'a> {
 
 /// A host's runs by their ids: what the journals on its disk tell, read behind its back.
 pub(crate) fn journals(host: &Host) -> BTreeMap<String, Vec<Event>> {
+    if host.is_vm() {
+        return journals_inside(host);
+    }
     let Ok(root) = host.root() else { return BTreeMap::new() };
     let Ok(runs) = fs::read_dir(root.join("var/lib/rackwright/runs")) else { return BTreeMap::new() };
     let journal = |run: fs::DirEntry| {
@@ -226,6 +229,15 @@ pub(crate) fn journals(host: &Host) -> BTreeMap<String, Vec<Event>> {
         Some((run.file_name().to_string_lossy().into_owned(), journal::parse(&bytes).0))
     };
     runs.flatten().filter_map(journal).collect()
+}
+
+/// The same of a virtual machine, which must be asked.
+fn journals_inside(host: &Host) -> BTreeMap<String, Vec<Event>> {
+    let script =
+        "cd /var/lib/rackwright/runs 2>/dev/null || exit 0; tail -n +1 -v */journal.jsonl 2>/dev/null";
+    let Ok(said) = host.sh(script) else { return BTreeMap::new() };
+    let parts = said.stdout.split("==> ").filter_map(|part| part.split_once("/journal.jsonl <==\n"));
+    parts.map(|(run, text)| (run.to_owned(), journal::parse(text.trim_end().as_bytes()).0)).collect()
 }
 
 /// The run of a host that began last. Ids do not tell: they begin with the second, and two runs fit into one.
