@@ -1,5 +1,5 @@
-//! The base trees: one Debian for plain hosts, one for hosts of clusters, each built once by debootstrap, read by
-//! every host through an overlay.
+//! The base trees: one Debian for plain hosts, one for hosts of clusters, and the same with a kernel for virtual
+//! machines, each built once by debootstrap. Hosts read theirs through an overlay, machines have it on their disks.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{BufRead, BufReader};
@@ -41,8 +41,11 @@ const PACKAGES: &[&str] = &[
 ];
 /// What a node of a cluster has besides, and what the images of the lab are made of.
 const KUBE_PACKAGES: &[&str] = &["busybox-static", "containerd", "ipset", "runc"];
+/// What a machine with a kernel of its own has besides: the kernel, and tools for what only such a one shows.
+const VM_PACKAGES: &[&str] = &["busybox-static", "ipvsadm", "linux-image-cloud-amd64", "strace", "udev"];
 const FINISH: &str = include_str!("base.sh");
 const KUBE_FINISH: &str = include_str!("kube/base.sh");
+const VM_FINISH: &str = include_str!("vm/base.sh");
 const FINISH_LIMIT: Duration = Duration::from_secs(120);
 
 /// What goes into a base tree.
@@ -60,6 +63,17 @@ pub fn ensure() -> Result<PathBuf> {
 /// The path of the base tree of a cluster's hosts, likewise.
 pub(crate) fn ensure_kube() -> Result<PathBuf> {
     Recipe { packages: [PACKAGES, KUBE_PACKAGES].concat(), finish: vec![FINISH, KUBE_FINISH] }.ensure()
+}
+
+/// The path of the base tree of virtual machines, plain ones or those of a cluster.
+pub(crate) fn ensure_vm(kube: bool) -> Result<PathBuf> {
+    let (mut packages, mut finish) = ([PACKAGES, VM_PACKAGES].concat(), vec![FINISH]);
+    if kube {
+        packages.extend(KUBE_PACKAGES.iter().filter(|package| !VM_PACKAGES.contains(package)));
+        finish.push(KUBE_FINISH);
+    }
+    finish.push(VM_FINISH);
+    Recipe { packages, finish }.ensure()
 }
 
 impl Recipe {

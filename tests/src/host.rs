@@ -1,4 +1,5 @@
 //! One host: its directory, its boot, its death, and commands inside it.
+//! What is said of hosts here holds for virtual machines too, but for what only a shared kernel gives.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -18,9 +19,12 @@ use crate::error::{Doing, LabError, Result};
 use crate::names::netns_path;
 use crate::run::{self, Output, await_until, command, last_lines};
 use crate::spec::Kind;
+use crate::vm;
 
 /// How long a host may take to boot. Generous: the machine may be busy with other racks.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// A machine that is emulated takes ten times as long.
+const VM_BOOT_LIMIT: Duration = Duration::from_secs(300);
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 const SSH: u16 = 22;
 
@@ -34,6 +38,8 @@ pub struct Host {
     pub(crate) address: IpAddr,
     /// The network namespace from which its port 22 must be reachable.
     pub(crate) vantage: String,
+    /// The operator's network namespace.
+    pub(crate) operator: String,
 }
 
 impl Host {
@@ -47,13 +53,21 @@ impl Host {
         self.address
     }
 
-    /// The host's PID 1 as the machine numbers it, while the host runs.
+    /// Whether it is a virtual machine, with a kernel and a disk of its own.
+    pub fn is_vm(&self) -> bool {
+        self.kind == Kind::Vm
+    }
+
+    /// The host's PID 1 as the machine numbers it, while the host runs. Of a virtual machine the process that holds
+    /// emulator and disk: when it ends, they do.
     pub fn pid(&self) -> Option<i32> {
         cgroup::first_process(&self.groups())
     }
 
-    /// The host's file system as it stands, seen from the machine; only while the host runs.
+    /// The host's file system as it stands, seen from the machine; only while the host runs. A virtual machine's is
+    /// its own affair.
     pub fn root(&self) -> Result<PathBuf> {
+        vm::refuse(self, "the file system")?;
         Ok(PathBuf::from(format!("/proc/{}/root", self.running_pid()?)))
     }
 
@@ -63,9 +77,10 @@ impl Host {
         &self.dir
     }
 
-    /// The path of the host's network namespace. A new one at each boot.
-    pub fn network(&self) -> PathBuf {
-        netns_path(&self.id)
+    /// The path of the host's network namespace. A new one at each boot. A virtual machine has none.
+    pub fn network(&self) -> Result<PathBuf> {
+        vm::refuse(self, "the network namespace")?;
+        Ok(netns_path(&self.id))
     }
 
     /// CPU time of everything on the host since the rack was made.
@@ -73,13 +88,14 @@ impl Host {
         cgroup::cpu_time(&self.groups())
     }
 
-    /// All processes of the host, as the machine numbers them.
+    /// All processes of the host, as the machine numbers them. Of a virtual machine the emulator's, not those inside.
     pub fn processes(&self) -> BTreeSet<i32> {
         cgroup::processes(&self.groups().iter().map(|group| group.join("host")).collect::<Vec<_>>())
     }
 
     /// Runs a shell command as root inside the host, in all its namespaces, without SSH. It has all of root's
     /// capabilities, more than the host's own processes: what could touch the machine goes by SSH instead.
+    /// A virtual machine is asked by SSH, over one connection that the lab keeps.
     pub fn sh(&self, script: &str) -> Result<Output> {
         self.sh_with(script, None, COMMAND_LIMIT)
     }
@@ -93,6 +109,10 @@ impl Host {
 
     /// A program of the host as root inside of it, as with [`Host::sh`] but with arguments as they are.
     pub fn command(&self, program: &str) -> Result<Command> {
+        if self.is_vm() {
+            self.running_pid()?;
+            return vm::command(self, program);
+        }
         let mut enter = command("nsenter");
         enter.args(["--target", &self.running_pid()?.to_string()]);
         enter.args(["--mount", "--net", "--pid", "--uts", "--ipc", "--cgroup", "--root", "--wd", "--"]);
@@ -126,6 +146,11 @@ impl Host {
         if output.success() { Ok(()) } else { Err(failed()) }
     }
 
+    /// What the kernel calls this boot: a new one after every boot (random(4)).
+    pub fn boot_id(&self) -> Result<String> {
+        self.read("cat /proc/sys/kernel/random/boot_id")
+    }
+
     /// Boots the host unless it runs, and waits until it is up.
     pub fn boot(&self) -> Result<()> {
         if self.pid().is_none() {
@@ -135,9 +160,11 @@ impl Host {
     }
 
     /// SIGKILL to the host's PID 1: all its processes end at once, nothing is shut down, its files stay.
+    /// Of a virtual machine the power is cut: what it wrote and did not flush to its disk is lost.
     pub fn kill(&self) -> Result<()> {
         let pid = Pid::from_raw(self.running_pid()?);
         kill(pid, Signal::SIGKILL).doing(|| format!("kill PID 1 of {}", self.name))?;
+        vm::hang_up(self);
         let everything = || cgroup::processes(&self.groups());
         await_until(&format!("all processes of {} are gone", self.name), BOOT_LIMIT, || {
             let left = everything();
@@ -152,6 +179,11 @@ impl Host {
             self.kill()?;
             return self.boot();
         }
+        if self.is_vm() {
+            let before = self.boot_id()?;
+            let _ = self.sh_with("systemctl reboot", None, Duration::from_secs(20));
+            return self.await_boot_after(&before);
+        }
         // systemd may cut the connection before it answers: only the new PID 1 counts.
         let _ = self.sh_with("systemctl reboot", None, Duration::from_secs(20));
         await_until(&format!("{} has a new PID 1", self.name), BOOT_LIMIT, || match self.pid() {
@@ -161,6 +193,28 @@ impl Host {
             None => Err("none yet".to_owned()),
         })?;
         self.wait_until_up()
+    }
+
+    /// Waits until the host is up with another boot than `before`, whoever rebooted it.
+    pub fn await_boot_after(&self, before: &str) -> Result<()> {
+        vm::hang_up(self);
+        await_until(&format!("{} has booted anew", self.name), self.boot_limit(), || {
+            // Quick to fail while nobody listens: a connection that is asked for too early waits long.
+            self.wait_for_banner().map_err(|error| error.to_string())?;
+            match self.boot_id() {
+                Ok(now) if now != before => Ok(()),
+                Ok(_) => {
+                    vm::hang_up(self);
+                    Err("the old boot still answers".to_owned())
+                }
+                Err(error) => Err(error.to_string()),
+            }
+        })?;
+        self.wait_until_up()
+    }
+
+    fn boot_limit(&self) -> Duration {
+        if self.is_vm() { VM_BOOT_LIMIT } else { BOOT_LIMIT }
     }
 
     /// Starts the launcher in a session of its own: the host outlives whoever started it.
@@ -185,12 +239,12 @@ impl Host {
         let started = Instant::now();
         self.wait_for_banner()?;
         if self.kind != Kind::Light {
-            let left = BOOT_LIMIT.saturating_sub(started.elapsed());
+            let left = self.boot_limit().saturating_sub(started.elapsed());
             let state = self.sh_with("systemctl is-system-running --wait", None, left)?;
             if !["running", "degraded"].contains(&state.text()) {
                 let what = format!("systemd of {} says `running`", self.name);
                 let last = format!("`{}` {}", state.text(), state.stderr.trim());
-                return Err(LabError::Deadline { what, limit: BOOT_LIMIT, last });
+                return Err(LabError::Deadline { what, limit: self.boot_limit(), last });
             }
         }
         Ok(())
@@ -206,7 +260,7 @@ impl Host {
         // A thread of its own: a thread that changed its namespace must not serve anything else.
         let waiting = || {
             setns(vantage, CloneFlags::CLONE_NEWNET).doing(|| format!("enter {}", path.display()))?;
-            await_until(&format!("sshd answers on {address}"), BOOT_LIMIT, || match banner(address) {
+            await_until(&format!("sshd answers on {address}"), self.boot_limit(), || match banner(address) {
                 Err(_) if !alive() => {
                     Ok(Err(LabError::Refused(format!("{} ended: {}", self.name, self.console()))))
                 }
@@ -241,7 +295,7 @@ impl Host {
 pub(crate) fn extent(kind: Kind) -> Extent {
     match kind {
         Kind::Systemd | Kind::Kube(_) => Extent::Whole,
-        Kind::Light => Extent::Accounting,
+        Kind::Light | Kind::Vm => Extent::Accounting,
     }
 }
 

@@ -35,11 +35,13 @@ mod prepare;
 mod rack;
 mod run;
 pub mod skip;
+mod slot;
 mod spec;
 pub mod sweep;
 mod sys;
 pub mod talk;
 mod tree;
+mod vm;
 
 pub use base::ensure as ensure_base;
 pub use defect::{Defect, Edit, NEIGHBOUR, WRONG_MTU};
@@ -54,3 +56,4 @@ pub use need::Lack;
 pub use rack::Lab;
 pub use run::{Output, await_until, command, each, must, run};
 pub use spec::{BASTION, Kind, Login, Order, Spec};
+pub use vm::suite as vms;

@@ -31,6 +31,14 @@ const FOR_TESTS: &[Tool] = &[
     ("unshare", "util-linux"),
 ];
 
+/// What virtual machines need besides.
+const FOR_VMS: &[Tool] = &[
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("nbdkit", "nbdkit"),
+    ("mke2fs", "e2fsprogs"),
+    ("debugfs", "e2fsprogs"),
+];
+
 const INSTALL_LIMIT: Duration = Duration::from_secs(600);
 
 /// Why the lab cannot run on this machine.
@@ -54,9 +62,30 @@ pub fn lack() -> Option<Lack> {
     if missing.is_empty() { None } else { Some(Lack::Packages(missing)) }
 }
 
+/// What is missing for virtual machines besides, if anything. Changes nothing.
+pub fn lack_of_vm() -> Option<Lack> {
+    if !cfg!(target_arch = "x86_64") {
+        return Some(Lack::Machine("the lab's virtual machines are of x86_64 only".to_owned()));
+    }
+    if !Path::new("/dev/net/tun").exists() {
+        return Some(Lack::Machine("no /dev/net/tun: virtual machines need it".to_owned()));
+    }
+    let missing = missing_packages(FOR_VMS);
+    if missing.is_empty() { None } else { Some(Lack::Packages(missing)) }
+}
+
 /// Sees to it that all is there, or says what is not and what to do.
 pub fn ensure() -> Result<()> {
-    match lack() {
+    make_good(lack())
+}
+
+/// The same for what virtual machines need besides.
+pub(crate) fn ensure_vm() -> Result<()> {
+    make_good(lack_of_vm())
+}
+
+fn make_good(lack: Option<Lack>) -> Result<()> {
+    match lack {
         None => Ok(()),
         Some(Lack::Machine(reason)) => Err(LabError::Refused(format!(
             "the lab cannot run here: {reason} (as another user: `sudo -E env PATH=\"$PATH\" cargo lab …`)"

@@ -76,7 +76,7 @@ fn sysctl_lines(station: &Station) -> String {
     lines
 }
 
-fn address_lines(station: &Station) -> String {
+pub(crate) fn address_lines(station: &Station) -> String {
     let mut lines = "link set lo up\n".to_owned();
     let with_ipv6 = Path::new("/proc/sys/net/ipv6").exists();
     for nic in &station.nics {

@@ -15,6 +15,7 @@ use crate::layout::{Layout, Station};
 use crate::netns::station_script;
 use crate::spec::{Kind, Login, Spec};
 use crate::tree::Tree;
+use crate::vm;
 
 /// What all hosts of a rack share.
 pub(crate) struct Shared<'a> {
@@ -25,6 +26,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) parts: Option<&'a Parts>,
     /// A cluster of the same shape that they are to be copies of.
     pub(crate) template: Option<&'a Path>,
+    /// What virtual machines boot from, and the tree that it was made of.
+    pub(crate) image: Option<&'a vm::Image>,
     /// The operator's public key.
     pub(crate) authorized: &'a str,
 }
@@ -39,16 +42,22 @@ pub(crate) fn prepare(shared: &Shared<'_>, host: &Host, station: &Station) -> Re
             .create(&path)
             .doing(|| format!("create {}", path.display()))?;
     }
-    if let Some(parts) = shared.parts {
+    if let (Some(parts), false) = (shared.parts, host.is_vm()) {
         kube::give(parts, shared.template, host)?;
     }
-    let tree = Tree::new(shared.base, host.dir.join("upper"));
+    let base = shared.image.filter(|_| host.is_vm()).map_or(shared.base, |image| &image.tree);
+    let tree = Tree::new(base, host.dir.join("upper"));
     identity(shared, host, &tree)?;
     access(shared, &tree)?;
     for defect in shared.spec.defects_of(&host.name) {
         for edit in defect.edits() {
             tree.append(edit.path, edit.append)?;
         }
+    }
+    if let (Some(image), true) = (shared.image, host.is_vm()) {
+        tree.put("etc/lab-network", &vm::network_file(station), 0o644)?;
+        let template = shared.template.map(|template| template.join(&host.name).join("disk.raw"));
+        vm::give(&template.unwrap_or_else(|| image.disk()), host)?;
     }
     scripts(shared, host, station)
 }
@@ -105,21 +114,27 @@ fn access(shared: &Shared<'_>, tree: &Tree<'_>) -> Result<()> {
 fn scripts(shared: &Shared<'_>, host: &Host, station: &Station) -> Result<()> {
     let groups = cgroup::create(&host.id, extent(host.kind))?;
     let groups: Vec<String> = groups.iter().map(|group| group.display().to_string()).collect();
-    let environment = format!(
+    let mut environment = format!(
         "NAME='{}'\nID='{}'\nBASE='{}'\nHOST_GROUPS='{}'\n",
         host.name,
         host.id,
         lower_directories(shared),
         groups.join(" ")
     );
+    let mut network = station_script(shared.layout, station);
+    if let (Some(image), true) = (shared.image, host.is_vm()) {
+        environment += &vm::environment(shared.layout, station, image, shared.parts.is_some());
+        network = vm::ports_script(shared.layout, station);
+    }
     let boot = match host.kind {
         Kind::Systemd => include_str!("systemd.sh"),
         Kind::Light => include_str!("light.sh"),
         Kind::Kube(_) => include_str!("kube/boot.sh"),
+        Kind::Vm => vm::BOOT,
     };
     for (file, text) in [
         ("host.env", environment.as_str()),
-        ("network.sh", &station_script(shared.layout, station)),
+        ("network.sh", &network),
         ("launch.sh", include_str!("launch.sh")),
         ("boot.sh", boot),
     ] {

@@ -20,7 +20,7 @@ use crate::prepare::{Shared, prepare};
 use crate::run::{command, each, must};
 use crate::spec::{BASTION, Kind, Login, Spec};
 use crate::talk::say;
-use crate::{base, files, keys, limits, need, netns, sweep, sys};
+use crate::{base, files, keys, limits, need, netns, slot, sweep, sys, vm};
 
 /// Hosts that boot at a time: more only make each other slow.
 const BOOTS_AT_A_TIME: usize = 8;
@@ -42,18 +42,19 @@ struct Trees {
     base: PathBuf,
     parts: Option<Parts>,
     template: Option<PathBuf>,
+    image: Option<vm::Image>,
 }
 
 impl Trees {
     fn ensure(spec: &Spec) -> Result<Self> {
-        match spec.kind {
-            Kind::Systemd | Kind::Light => Ok(Self { base: base::ensure()?, parts: None, template: None }),
-            Kind::Kube(release) => {
-                let parts = Parts::ensure(release, &spec.cluster)?;
-                let template = Some(kube::template_of(spec, release, &parts)).filter(|path| path.is_dir());
-                Ok(Self { base: parts.base.clone(), parts: Some(parts), template })
-            }
-        }
+        let Kind::Kube(release) = spec.kind else {
+            let image = vm::image_for(spec, None)?;
+            return Ok(Self { base: base::ensure()?, parts: None, template: None, image });
+        };
+        let parts = Parts::ensure(release, &spec.cluster)?;
+        let template = Some(kube::template_of(spec, release, &parts)).filter(|path| path.is_dir());
+        let image = vm::image_for(spec, Some(&parts))?;
+        Ok(Self { base: parts.base.clone(), parts: Some(parts), template, image })
     }
 }
 
@@ -64,6 +65,8 @@ pub struct Lab {
     layout: Layout,
     /// Whether it goes down with this value.
     owned: bool,
+    /// Held by racks of tests with virtual machines; given back after the rack is down.
+    _slot: Option<slot::Slot>,
 }
 
 impl Lab {
@@ -73,8 +76,10 @@ impl Lab {
         spec.validate()?;
         need::ensure()?;
         let trees = Trees::ensure(&spec)?;
+        let takes_slot = spec.name.test_process().is_some() && !spec.vms.is_empty();
+        let slot = if takes_slot { Some(slot::of_machines()?) } else { None };
         let _lock = lock_cleared(&spec.name)?;
-        let mut lab = Self { layout: lay_out(&spec), spec, owned: false };
+        let mut lab = Self { layout: lay_out(&spec), spec, owned: false, _slot: slot };
         match read_state(&lab.spec.name) {
             Some(state) if state.spec == lab.spec => lab.boot_all()?,
             Some(_) => {
@@ -95,7 +100,7 @@ impl Lab {
             LabError::Refused(format!("no rack `{name}` stands: `cargo lab up 3 --name {name}` makes one"))
         };
         let spec = state.ok_or_else(hint)?.spec;
-        Ok(Self { layout: lay_out(&spec), spec, owned: false })
+        Ok(Self { layout: lay_out(&spec), spec, owned: false, _slot: None })
     }
 
     /// Leaves the rack standing when the value is dropped.
@@ -162,10 +167,11 @@ impl Lab {
                 Host {
                     name: name.clone(),
                     id,
-                    kind: self.spec.kind,
+                    kind: self.spec.kind_of(name),
                     dir,
                     address: station.address(),
                     vantage,
+                    operator: self.spec.name.operator(),
                 }
             })
             .collect()
@@ -257,9 +263,15 @@ impl Lab {
 
     fn prepare_all(&self, trees: &Trees) -> Result<()> {
         let authorized = keys::public(&self.identity())?;
-        let (base, parts, template) = (&trees.base, trees.parts.as_ref(), trees.template.as_deref());
-        let shared =
-            Shared { spec: &self.spec, layout: &self.layout, base, parts, template, authorized: &authorized };
+        let shared = Shared {
+            spec: &self.spec,
+            layout: &self.layout,
+            base: &trees.base,
+            parts: trees.parts.as_ref(),
+            template: trees.template.as_deref(),
+            image: trees.image.as_ref(),
+            authorized: &authorized,
+        };
         let pairs: Vec<_> = self.hosts().into_iter().zip(&self.layout.hosts).collect();
         each(&pairs, BOOTS_AT_A_TIME, |(host, (_, station))| prepare(&shared, host, station))
             .into_iter()

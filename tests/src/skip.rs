@@ -7,12 +7,17 @@ use crate::need::{self, Lack};
 /// # Panics
 /// With `CI=true` and something missing that apt could install: there, a skip would hide a broken runner.
 pub fn reason() -> Option<String> {
-    match need::lack()? {
-        Lack::Machine(reason) => Some(reason),
+    need::lack().map(told)
+}
+
+/// The reason in words.
+pub(crate) fn told(lack: Lack) -> String {
+    match lack {
+        Lack::Machine(reason) => reason,
         Lack::Packages(packages) => {
             let list = packages.join(" ");
             assert!(std::env::var("CI").as_deref() != Ok("true"), "CI must have these packages: {list}");
-            Some(format!("missing: {list} (`apt-get install {list}`)"))
+            format!("missing: {list} (`apt-get install {list}`)")
         }
     }
 }
@@ -22,6 +27,16 @@ pub fn reason() -> Option<String> {
 macro_rules! need_lab {
     () => {
         if let Some(reason) = $crate::skip::reason() {
+            $crate::skip!("{reason}");
+        }
+    };
+}
+
+/// Ends the test here, loudly, when the machine cannot carry virtual machines.
+#[macro_export]
+macro_rules! need_vm {
+    () => {
+        if let Some(reason) = $crate::vms::lack() {
             $crate::skip!("{reason}");
         }
     };

@@ -22,6 +22,8 @@ pub enum Kind {
     Light,
     /// As [`Kind::Systemd`], and carries containers: for clusters.
     Kube(Release),
+    /// A virtual machine with a kernel of its own. Which hosts of a rack are such is told by [`Spec::vms`].
+    Vm,
 }
 
 /// As whom the rack's file tells to log in.
@@ -54,6 +56,9 @@ pub struct Spec {
     pub hosts: Vec<String>,
     /// How real they are.
     pub kind: Kind,
+    /// Those of them that are virtual machines instead, with a kernel and a disk of their own.
+    #[serde(default)]
+    pub vms: Vec<String>,
     /// As whom to log in.
     pub login: Login,
     /// Number of L2 segments; every host has an interface on each.
@@ -72,7 +77,8 @@ impl Spec {
     pub fn new(name: RackName, count: usize) -> Self {
         let (kind, login, cluster) = (Kind::Systemd, Login::Sudo, ClusterShape::default());
         let hosts = names(count, cluster.control_planes);
-        Self { name, hosts, kind, login, segments: 1, bastion: false, defects: Vec::new(), cluster }
+        let (vms, defects) = (Vec::new(), Vec::new());
+        Self { name, hosts, kind, vms, login, segments: 1, bastion: false, defects, cluster }
     }
 
     /// The same under a name of its own, for a test: several may stand at a time.
@@ -89,6 +95,18 @@ impl Spec {
     /// Hosts that carry containers, for a cluster of this version.
     pub fn kube(mut self, release: Release) -> Self {
         self.kind = Kind::Kube(release);
+        self
+    }
+
+    /// These hosts are virtual machines; the others stay what they are, on the same segments.
+    pub fn vms<'a>(mut self, hosts: impl IntoIterator<Item = &'a str>) -> Self {
+        self.vms = hosts.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// All hosts are virtual machines.
+    pub fn vms_all(mut self) -> Self {
+        self.vms = self.hosts.clone();
         self
     }
 
@@ -158,6 +176,11 @@ impl Spec {
         self.defects.iter().filter(move |order| order.host == host).map(|order| order.defect)
     }
 
+    /// What a host is.
+    pub fn kind_of(&self, host: &str) -> Kind {
+        if self.vms.iter().any(|vm| vm == host) { Kind::Vm } else { self.kind }
+    }
+
     /// Whether some host has this defect.
     pub fn has(&self, defect: Defect) -> bool {
         self.defects.iter().any(|order| order.defect == defect)
@@ -187,6 +210,7 @@ impl Spec {
             let all = self.hosts.join(", ");
             return refuse(format!("no host `{host}` to be defective: there are {all}"));
         }
+        self.validate_vms()?;
         if self.has(Defect::DuplicateMachineId) && self.hosts.len() < 2 {
             return refuse(
                 "one host alone cannot have another's machine-id: order at least two hosts".to_owned(),
@@ -196,6 +220,28 @@ impl Spec {
             return refuse("of Istio 1.17 the lab has the archive only, and no images".to_owned());
         }
         self.cluster.defects.iter().try_for_each(|(_, defect)| defect.fits(self))
+    }
+
+    fn validate_vms(&self) -> Result<()> {
+        let refuse = |text: String| Err(LabError::Refused(text));
+        if self.kind == Kind::Vm {
+            return refuse(
+                "say which hosts are virtual machines by `Spec::vms`, not by their kind".to_owned(),
+            );
+        }
+        if let Some(vm) = self.vms.iter().find(|vm| !self.hosts.contains(vm)) {
+            return refuse(format!(
+                "no host `{vm}` to be a virtual machine: there are {}",
+                self.hosts.join(", ")
+            ));
+        }
+        let is_cluster = matches!(self.kind, Kind::Kube(_));
+        match self.control_plane_hosts().iter().find(|host| is_cluster && self.vms.contains(host)) {
+            Some(host) => refuse(format!(
+                "{host} runs etcd, which does not wait for its disk in the lab: only workers can be virtual machines"
+            )),
+            None => Ok(()),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod rackwright;
 mod report;
 mod test;
 mod up;
+mod vm;
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, ExitStatus};
@@ -38,6 +39,7 @@ enum Command_ {
     Exec(exec::Exec),
     Rackwright(rackwright::Rackwright),
     Cluster(cluster::Cluster),
+    Vm(vm::Vm),
     Demo(demo::Demo),
     Test(test::Test),
     Bench(bench::Bench),
@@ -56,6 +58,7 @@ impl Lab {
             Command_::Exec(exec) => exec.run(),
             Command_::Rackwright(rackwright) => rackwright.run(),
             Command_::Cluster(cluster) => cluster.run(),
+            Command_::Vm(vm) => vm.run(),
             Command_::Demo(demo) => demo.run(),
             Command_::Test(test) => test.run(),
             Command_::Bench(bench) => bench.run(),

@@ -16,7 +16,6 @@ mod parts;
 mod release;
 mod resolver;
 mod shape;
-mod slot;
 mod spoil;
 mod store;
 pub mod suite;
@@ -46,8 +45,8 @@ use crate::names::RackName;
 use crate::rack::Lab;
 use crate::run::{Output, await_until, each, must_with};
 use crate::spec::{Kind, Spec};
-use crate::sweep;
 use crate::talk::say;
+use crate::{slot, sweep};
 
 /// More nodes would run into the addresses of the lab's own devices.
 const MOST_NODES: usize = 20;
@@ -78,7 +77,7 @@ impl Cluster {
         }
         let parts = Parts::ensure(release, &spec.cluster)?;
         let is_test = spec.name.test_process().is_some();
-        let slot = if is_test { Some(slot::take()?) } else { None };
+        let slot = if is_test { Some(slot::of_cluster()?) } else { None };
         if spec.name.dir().exists() && !made(&spec.name).exists() && sweep::down(&spec.name)? {
             say(format_args!("cluster `{}` was left half made: making it anew", spec.name));
         }

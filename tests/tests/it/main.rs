@@ -43,5 +43,6 @@ mod sudo;
 mod tool;
 mod traces;
 mod trust;
+mod vm;
 mod vm_cut;
 mod wire;
