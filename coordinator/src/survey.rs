@@ -17,7 +17,7 @@ use crate::console::chain;
 use crate::fetch;
 use crate::findings::clock::Reading;
 use crate::fleet;
-use crate::plan::{self, Because, Wanted};
+use crate::plan::{self, Because, ProxyWanted, Wanted};
 use crate::rack::{Loaded, Node};
 use crate::ssh::deliver::AGENT_DIR;
 use crate::ssh::{Agents, ChannelReader, ChannelWriter, Connection, Dialer, Ending, SshError, Target};
@@ -255,6 +255,12 @@ impl Surveyed {
             return Ok(());
         }
         self.wanted.files.push(file);
+        self.complete().await
+    }
+
+    /// Wants another kube-proxy of the host than the rack alone led to, and looks at what that takes.
+    pub async fn want_proxy(&mut self, proxy: ProxyWanted) -> Result<(), NodeError> {
+        self.wanted.proxy = Some(proxy);
         self.complete().await
     }
 

@@ -135,6 +135,18 @@ impl Spec {
         self
     }
 
+    /// The control planes have a kube-proxy of their own, which kubeadm's DaemonSet leaves out.
+    pub fn with_proxy_apart(mut self) -> Self {
+        self.cluster.proxy_apart = true;
+        self
+    }
+
+    /// Whether they have: also where workers are virtual machines, whose kernel can have modes that this machine's
+    /// cannot.
+    pub(crate) fn proxy_apart(&self) -> bool {
+        self.cluster.proxy_apart || !self.vms.is_empty()
+    }
+
     /// Orders a defect of a cluster. The host matters only to those that are of one node.
     pub fn cluster_defect(mut self, host: &str, defect: ClusterDefect) -> Self {
         self.cluster.defects.push((host.to_owned(), defect));

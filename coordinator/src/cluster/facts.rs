@@ -52,7 +52,7 @@ pub struct ProxyFacts {
     pub config: Option<ConfigMap>,
     /// DaemonSet `kube-system/kube-proxy`.
     pub daemon_set: Option<DaemonSet>,
-    /// Its pods.
+    /// Its pods, and those of others that bear its label.
     pub pods: Vec<Pod>,
 }
 

@@ -4,7 +4,7 @@
 //! - [`look`]: what the facts tell of one step; [`mesh`]: of an installation of Istio.
 //! - [`plan`]: from what is wanted, what there is and what we did before, to a list of steps.
 //! - [`outcome`]: how a run went, and what is in effect.
-//! - [`drain`]: what becomes of a node's pods.
+//! - [`drain`]: what becomes of a node's pods; [`spread`]: which nodes a DaemonSet puts its pods on.
 //! - [`digest`]: what is there by our doing, in short.
 
 pub mod digest;
@@ -15,6 +15,7 @@ pub mod mesh;
 pub mod outcome;
 pub mod plan;
 pub mod sight;
+pub mod spread;
 #[cfg(test)]
 mod tests;
 pub mod versions;

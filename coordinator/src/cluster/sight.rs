@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use k8s_openapi::api::core::v1::Node;
 use rackwright_proto::step::Seen;
 use rackwright_proto::traces::ClusterTraces;
 
 use super::facts::ClusterFacts;
+use super::spread;
 use crate::balancer::Manifest;
 use crate::corefile::Corefile;
 use crate::mesh::Install;
@@ -44,6 +46,21 @@ pub struct MeshWanted {
 }
 
 impl ClusterFacts {
+    /// The nodes that kubeadm's kube-proxy runs on; all of them where it is no DaemonSet that runs it.
+    pub fn proxied(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| self.is_proxied(node))
+    }
+
+    /// Whether a node's kube-proxy is that of kubeadm's DaemonSet.
+    pub fn is_proxied(&self, node: &Node) -> bool {
+        self.proxy.daemon_set.as_ref().is_none_or(|set| spread::takes(set, &self.proxy.pods, node))
+    }
+
+    /// The node of that name.
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.metadata.name.as_deref() == Some(name))
+    }
+
     /// The addresses that Services have from a balancer.
     pub fn served(&self) -> BTreeSet<IpAddr> {
         let status = self.services.iter().filter_map(|s| s.status.as_ref()?.load_balancer.as_ref());

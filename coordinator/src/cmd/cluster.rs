@@ -108,10 +108,13 @@ pub async fn find(context: &Context, heard: &mut [Surveyed], about: About) -> Fo
     let Some(kubernetes) = context.loaded.rack.kubernetes() else { return Found::Unwanted };
     let found = ask(context, kubernetes, heard, about).await;
     match (&kubernetes.proxy, about) {
-        (Some(proxy), About::Rack) => match want_files(context.parallel, proxy, heard, found.sight()).await {
-            Ok(()) => found,
-            Err(fault) => Found::Lost(fault),
-        },
+        (Some(proxy), About::Rack) => {
+            let wanted = want_files(context.parallel, proxy, heard, found.sight()).await;
+            match wanted.and(want_proxies(context.parallel, heard, found.sight()).await) {
+                Ok(()) => found,
+                Err(fault) => Found::Lost(fault),
+            }
+        }
         _ => found,
     }
 }
@@ -159,8 +162,7 @@ async fn want_files(
     let wanted = fleet::each(parallel, heard.iter_mut(), |one| async move {
         let file = match sight {
             Some(sight) => {
-                let is = |name: Option<&str>| name == Some(one.session.node.as_str());
-                let member = sight.facts.nodes.iter().any(|n| is(n.metadata.name.as_deref()));
+                let member = sight.facts.node(one.session.node.as_str()).is_some();
                 let file = wanted::proxy::drop_in(proxy, &sight.facts).filter(|_| member);
                 file.map(|file| file.step())
             }
@@ -169,6 +171,22 @@ async fn want_files(
         match file {
             Some(file) => one.want_more(Because::new(file, "kubernetes.proxy")).await.map_err(|e| e.fault()),
             None => Ok(()),
+        }
+    })
+    .await;
+    wanted.into_iter().collect()
+}
+
+/// Hosts are prepared for the kube-proxy that runs on them.
+async fn want_proxies(parallel: usize, heard: &mut [Surveyed], sight: Option<&Sight>) -> Result<(), Fault> {
+    let Some(sight) = sight else { return Ok(()) };
+    let wanted = fleet::each(parallel, heard.iter_mut(), |one| async move {
+        let Some(rack) = &one.wanted.proxy else { return Ok(()) };
+        let before = one.facts.ledger.entries.contains_key("kernel/module/ip_vs");
+        let here = wanted::proxy::of_host(rack, sight, one.session.node.as_str(), before);
+        match here == *rack {
+            true => Ok(()),
+            false => one.want_proxy(here).await.map_err(|e| e.fault()),
         }
     })
     .await;

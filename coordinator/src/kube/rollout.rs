@@ -164,7 +164,11 @@ async fn troubled(api: &Api, step: &WorkloadStep) -> Result<Vec<Pod>, KubeError>
         .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
         .collect();
     let pods = api.list::<Pod>(&Selector::namespace(&step.namespace).labels(labels.join(","))).await?;
-    let (unready, ready): (Vec<Pod>, Vec<Pod>) = pods.items.into_iter().partition(|pod| !is_ready(pod));
+    let owner = object.as_ref().and_then(|o| o["metadata"]["uid"].as_str()).unwrap_or_default();
+    // A Deployment's pods are of its ReplicaSets.
+    let is_its = |pod: &Pod| step.kind != WorkloadKind::DaemonSet || turns::is_owned(&pod.metadata, owner);
+    let pods = pods.items.into_iter().filter(is_its);
+    let (unready, ready): (Vec<Pod>, Vec<Pod>) = pods.partition(|pod| !is_ready(pod));
     // One that ends again and again may run at this moment.
     Ok(if unready.is_empty() { ready.into_iter().filter(has_ended).collect() } else { unready })
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use futures_util::future::LocalBoxFuture;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rackwright_proto::cluster::workload::{HELD, Stamp};
 use rackwright_proto::cluster::{Family, WorkloadKind, WorkloadStep};
 use rackwright_proto::fault::{Fault, FaultKind};
@@ -187,6 +188,7 @@ pub async fn one_by_one(api: &Api, step: &WorkloadStep, manner: &Manner<'_>) -> 
 struct Pods<'a> {
     step: &'a WorkloadStep,
     selector: Selector,
+    owner: String,
     hash: String,
 }
 
@@ -211,8 +213,14 @@ impl<'a> Pods<'a> {
             .collect();
         let selector = Selector::namespace(&step.namespace).labels(labels.join(","));
         let revisions = api.list::<ControllerRevision>(&selector).await.map_err(|e| fault(&e))?.items;
-        let hash = newest(&revisions, set["metadata"]["uid"].as_str().unwrap_or_default());
-        Ok(Self { step, selector, hash })
+        let owner = set["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        let hash = newest(&revisions, &owner);
+        Ok(Self { step, selector, owner, hash })
+    }
+
+    /// Another DaemonSet's pods may bear the same labels.
+    fn is_own(&self, pod: &Pod) -> bool {
+        is_owned(&pod.metadata, &self.owner)
     }
 
     fn is_present(&self, pod: &Pod) -> bool {
@@ -223,7 +231,7 @@ impl<'a> Pods<'a> {
     async fn outdated(&self, api: &Api) -> Result<Vec<String>, Fault> {
         let pods = api.list::<Pod>(&self.selector).await.map_err(|e| fault(&e))?.items;
         let nodes: BTreeSet<&str> =
-            pods.iter().filter(|pod| !self.is_present(pod)).filter_map(node).collect();
+            pods.iter().filter(|pod| self.is_own(pod) && !self.is_present(pod)).filter_map(node).collect();
         let mut nodes: Vec<String> = nodes.into_iter().map(str::to_owned).collect();
         nodes.sort_by(|a, b| Natural(a).cmp(&Natural(b)));
         Ok(nodes)
@@ -232,7 +240,8 @@ impl<'a> Pods<'a> {
     /// Deletes a node's pod and waits for the one in its place.
     async fn replace(&self, api: &Api, node: &str, manner: &Manner<'_>) -> Result<(), Fault> {
         let here = self.selector.clone().fields(format!("spec.nodeName={node}"));
-        let old = api.list::<Pod>(&here).await.map_err(|e| fault(&e))?.items;
+        let mut old = api.list::<Pod>(&here).await.map_err(|e| fault(&e))?.items;
+        old.retain(|pod| self.is_own(pod));
         for pod in &old {
             let (name, uid) = (pod.metadata.name.as_deref(), pod.metadata.uid.as_deref());
             let (name, uid) = (name.unwrap_or_default(), uid.unwrap_or_default());
@@ -243,7 +252,8 @@ impl<'a> Pods<'a> {
         let new = |set: &Set<Pod>| {
             let is_old = |pod: &Pod| old.iter().any(|old| old.metadata.uid == pod.metadata.uid);
             let gone = !set.values().any(is_old);
-            (gone && set.values().any(|pod| self.is_present(pod) && is_ready(pod))).then_some(())
+            let new = |pod: &Pod| self.is_own(pod) && self.is_present(pod) && is_ready(pod);
+            (gone && set.values().any(new)).then_some(())
         };
         let watched = api.watch_until(&Resource::of::<Pod>(), &here, manner.patience, new).await;
         match watched.map_err(|e| fault(&e))? {
@@ -253,15 +263,17 @@ impl<'a> Pods<'a> {
     }
 }
 
+pub(super) fn is_owned(metadata: &ObjectMeta, owner: &str) -> bool {
+    metadata.owner_references.iter().flatten().any(|reference| reference.uid == owner)
+}
+
 fn node(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref()
 }
 
 /// What pods of the newest revision of a DaemonSet bear.
 fn newest(revisions: &[ControllerRevision], owner: &str) -> String {
-    let is_its = |revision: &&ControllerRevision| {
-        revision.metadata.owner_references.iter().flatten().any(|o| o.uid == owner)
-    };
+    let is_its = |revision: &&ControllerRevision| is_owned(&revision.metadata, owner);
     let newest = revisions.iter().filter(is_its).max_by_key(|revision| revision.revision);
     newest.and_then(|r| r.metadata.labels.as_ref()?.get(HASH).cloned()).unwrap_or_default()
 }

@@ -114,6 +114,7 @@ fn proxy_modules(proxy: Option<&ProxyWanted>, basics: &Basics) -> Vec<Because<Mo
         }
         ProxyMode::Nftables => names.push((conntrack, "kube-proxy mode nftables".to_owned())),
         ProxyMode::Iptables => names.push((conntrack, "kube-proxy mode iptables".to_owned())),
+        ProxyMode::Other => {}
     }
     names.into_iter().map(|(name, why)| Because::new(module_name(name), why)).collect()
 }

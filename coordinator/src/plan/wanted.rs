@@ -68,6 +68,8 @@ pub enum ProxyMode {
         /// Its scheduler, for example `rr`; the kernel's module is `ip_vs_rr`.
         scheduler: String,
     },
+    /// Somebody else's choice: only what every cluster needs.
+    Other,
 }
 
 /// A tool of the cluster, of one version.

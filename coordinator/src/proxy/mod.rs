@@ -4,12 +4,14 @@
 //! - [`gates`]: which mode works with which version and kernel.
 //! - [`home`]: where its settings live, by distribution.
 //! - [`migrate`]: a change of mode, node by node.
+//! - [`others`]: nodes whose kube-proxy is somebody else's.
 //! - [`prove`]: whether a node does live what it was told.
 
 pub mod config;
 pub mod gates;
 pub mod home;
 pub mod migrate;
+pub mod others;
 pub mod prove;
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,10 @@ pub const NAMES: &[(&str, &str)] = &[
     ("proxy-mode-too-new", "This kube-proxy has no nftables mode yet, or not a finished one."),
     ("proxy-mode-unset", "kube-proxy's mode is not written down, but left to its default."),
     ("proxy-not-answering", "kube-proxy does not say which mode it runs in."),
+    (
+        "proxy-of-others",
+        "A node's kube-proxy is not of kubeadm's DaemonSet: what the rack says of it is neither set nor proven there.",
+    ),
     (
         "proxy-restart-needed",
         "kube-proxy's settings changed in a file that k3s or RKE2 reads at its start only: restart it on each node.",

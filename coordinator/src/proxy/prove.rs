@@ -97,6 +97,12 @@ fn mode(told: Told, live: &Live) -> Finding {
     }
 }
 
+/// Whether `net.ipv4.conf.all.arp_ignore` and `arp_announce` keep a node silent on addresses of other links (ip-sysctl of
+/// the kernel's documentation).
+pub fn is_strict(ignore: Option<u8>, announce: Option<u8>) -> bool {
+    matches!((ignore, announce), (Some(1 | 2), Some(2)))
+}
+
 fn strict_arp(live: &Live) -> Finding {
     let check = Check::new(
         "strict-arp-not-live",
@@ -109,7 +115,7 @@ fn strict_arp(live: &Live) -> Finding {
         return check.warning("they could not be read", "read them on the host: `sysctl net.ipv4.conf.all`");
     };
     let observed = format!("{ignore} and {announce}");
-    if matches!((ignore, announce), (1 | 2, 2)) {
+    if is_strict(Some(ignore), Some(announce)) {
         return check.pass(observed);
     }
     check.error(

@@ -52,6 +52,9 @@ struct Up {
     /// How packets go between the pods of different hosts
     #[arg(long, value_enum, default_value_t = PodNetwork::Routes)]
     network: PodNetwork,
+    /// Give the control planes a kube-proxy of their own, which kubeadm's DaemonSet leaves out
+    #[arg(long)]
+    proxy_apart: bool,
     /// How many L2 segments every host is on
     #[arg(long, value_name = "N", default_value_t = 1)]
     segments: usize,
@@ -129,6 +132,7 @@ impl Up {
         let mut spec = spec.control_planes(self.control_planes).metallb(self.metallb).segments(self.segments);
         spec.vms = spec.hosts[spec.hosts.len().saturating_sub(self.vms)..].to_vec();
         (spec.cluster.istio, spec.cluster.network) = (self.istio, self.network);
+        spec.cluster.proxy_apart = self.proxy_apart;
         for defect in self.defects {
             match defect {
                 Defective::Host(order) => spec.defects.push(order),

@@ -36,6 +36,9 @@ pub(super) fn form(cluster: &Cluster, release: Release) -> Result<()> {
         tell("kubeadm join on the other control planes");
         join_control_planes(first, others, &init)?;
     }
+    if cluster.lab.spec().proxy_apart() {
+        cluster.set_proxy_apart(release)?;
+    }
     let workers = &hosts[control_planes.len()..];
     if !workers.is_empty() {
         tell("kubeadm join on the workers");

@@ -1,5 +1,6 @@
 //! Clusters: real ones, made by kubeadm on hosts of a rack.
 
+mod apart;
 mod archive;
 mod build;
 mod config;
@@ -190,7 +191,9 @@ impl Cluster {
         self.await_nodes()?;
         let hosts = self.lab.hosts();
         let system = ["--namespace=kube-system", "rollout", "status", "--timeout=240s"];
-        for workload in ["daemonset/kube-proxy", "deployment/coredns"] {
+        let apart = format!("daemonset/{}", apart::APART);
+        let apart = self.lab.spec().proxy_apart().then_some(apart.as_str());
+        for workload in ["daemonset/kube-proxy", "deployment/coredns"].into_iter().chain(apart) {
             self.kube(&[&system[..], &[workload]].concat(), None)?;
         }
         let ask = |host: &Host| {

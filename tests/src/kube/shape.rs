@@ -29,6 +29,9 @@ pub struct ClusterShape {
     /// How packets go between the pods of different hosts.
     #[serde(default)]
     pub network: PodNetwork,
+    /// Whether the control planes have a kube-proxy of their own, which kubeadm's DaemonSet leaves out.
+    #[serde(default)]
+    pub proxy_apart: bool,
     /// What is wrong with it, and on which host.
     pub defects: Vec<(String, ClusterDefect)>,
 }
@@ -40,6 +43,7 @@ impl Default for ClusterShape {
             metallb: Metallb::default(),
             istio: None,
             network: PodNetwork::default(),
+            proxy_apart: false,
             defects: Vec::new(),
         }
     }

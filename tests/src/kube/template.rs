@@ -44,8 +44,9 @@ pub(crate) fn place(spec: &Spec, release: Release, parts: &Parts, image: Option<
         PodNetwork::Vxlan => include_str!("overlay.rs"),
     };
     let stop = [STOP_LEADERS, DROP_LEASES].concat();
+    let apart = if spec.proxy_apart() { include_str!("apart.rs") } else { "" };
     let machines = image.map(|image| format!("{:?} of {}", spec.vms, image.dir.display()));
-    let mut recipe = vec![format!("{shape:?}{parts:?}"), kubeadm, network + overlay, stop];
+    let mut recipe = vec![format!("{shape:?}{parts:?}"), kubeadm, network + overlay, stop + apart];
     recipe.extend(machines);
     let hash = short_hash(recipe.iter().map(String::as_bytes));
     Path::new(CACHE).join(format!("kube-cluster-{}-{hash}", spec.hosts.len()))

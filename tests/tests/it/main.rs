@@ -39,6 +39,7 @@ mod mesh_methods;
 mod migrate;
 mod operator;
 mod plan;
+mod proxy_apart;
 mod proxy_file;
 mod reboot;
 mod revert;

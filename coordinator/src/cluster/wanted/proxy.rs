@@ -12,12 +12,15 @@ use rackwright_proto::step::Seen;
 use rackwright_proto::traces::{self, ClusterTraces};
 
 use super::{Scene, WantedStep, edited, node_name};
-use crate::cluster::{digest, look};
+use crate::cluster::sight::Sight;
+use crate::cluster::{digest, look, spread};
 use crate::findings::Check;
 use crate::judge::{self, Asked};
+use crate::plan::{ProxyMode, ProxyWanted};
 use crate::proof::case::{self, ServiceName, Stand};
 use crate::proxy::config::{self, Current, Wanted};
 use crate::proxy::home::{self, DropIn, Home};
+use crate::proxy::others::{self, Other};
 use crate::proxy::prove::{self, Live, Told, Traces};
 use crate::proxy::{gates, migrate, word};
 use crate::rack::model::kubernetes::Proxy;
@@ -25,6 +28,8 @@ use crate::rack::model::kubernetes::Proxy;
 /// The entry of its ConfigMap.
 const ENTRY: &str = "config.conf";
 const WHY: &str = "kubernetes.proxy";
+const IGNORE: &str = "net.ipv4.conf.all.arp_ignore";
+const ANNOUNCE: &str = "net.ipv4.conf.all.arp_announce";
 
 /// Where kube-proxy's settings live in this cluster.
 pub fn home(facts: &crate::cluster::facts::ClusterFacts) -> Home {
@@ -60,8 +65,7 @@ fn restarts(scene: Scene<'_>) -> Vec<Finding> {
     let Some(proxy) = wanted(scene) else { return Vec::new() };
     let Some(file) = drop_in(proxy, &scene.sight.facts) else { return Vec::new() };
     let found = scene.sight.told.iter().filter_map(|(node, said)| {
-        let is = |n: &&Node| n.metadata.name.as_deref() == Some(node);
-        let server = is_control_plane(scene.sight.facts.nodes.iter().find(is)?);
+        let server = is_control_plane(scene.sight.facts.node(node)?);
         Some(file.restart(&node.parse().ok()?, server, proxy.mode, &said.mode))
     });
     crate::findings::merged(&found.collect::<Vec<_>>())
@@ -113,15 +117,50 @@ fn is_stamped(scene: Scene<'_>) -> bool {
 
 /// Whether all nodes that told say that they run so. Nodes that told nothing are no reason to restart all.
 fn runs(scene: Scene<'_>, proxy: &Proxy) -> bool {
-    let told = scene.sight.told.values().filter_map(|told| told.mode.as_ref().ok());
+    let sight = scene.sight;
     let mode = word(proxy.mode);
-    let strict = |traces: &ClusterTraces| {
-        let value = |key| traces.sysctls.get(key).map(String::as_str);
-        value("net.ipv4.conf.all.arp_ignore") == Some("1")
-            && value("net.ipv4.conf.all.arp_announce") == Some("2")
-    };
     let needs_strict = mode == "ipvs" && proxy.strict_arp;
-    { told }.all(|told| told == mode) && (!needs_strict || scene.sight.traces.values().all(strict))
+    sight.facts.proxied().filter_map(|node| node.metadata.name.as_ref()).all(|node| {
+        let told = sight.told.get(node).and_then(|told| told.mode.as_ref().ok());
+        let strict =
+            |traces: &ClusterTraces| prove::is_strict(number(traces, IGNORE), number(traces, ANNOUNCE));
+        told.is_none_or(|told| told == mode) && (!needs_strict || sight.traces.get(node).is_none_or(strict))
+    })
+}
+
+/// What a node's host is prepared for: the rack's mode where kubeadm's kube-proxy runs. Somebody else's needs what
+/// every cluster needs. `before` says whether we prepared it for ipvs: that stays for as long as ipvs runs there, since
+/// without strictARP it would answer for every Service from now until it left that mode.
+pub fn of_host(wanted: &ProxyWanted, sight: &Sight, node: &str, before: bool) -> ProxyWanted {
+    let Some(member) = sight.facts.node(node) else { return wanted.clone() };
+    if !sight.facts.is_proxied(member) {
+        return ProxyWanted { mode: ProxyMode::Other, strict_arp: false };
+    }
+    let told = sight.told.get(node).and_then(|told| told.mode.as_deref().ok());
+    let leaves = told == Some("ipvs") && !matches!(wanted.mode, ProxyMode::Ipvs { .. });
+    let current = look::text(sight.facts.proxy.config.as_ref(), ENTRY).text;
+    match current.and_then(|text| config::read(&text).ok()) {
+        Some(current) if leaves && before => {
+            let scheduler = if current.scheduler.is_empty() { "rr".to_owned() } else { current.scheduler };
+            ProxyWanted { mode: ProxyMode::Ipvs { scheduler }, strict_arp: current.strict_arp }
+        }
+        _ => wanted.clone(),
+    }
+}
+
+/// Nodes that kubeadm's DaemonSet leaves out.
+fn others(scene: Scene<'_>) -> Vec<Other> {
+    let facts = &scene.sight.facts;
+    let other = |node: &Node| {
+        let name = node_name(&node.metadata)?;
+        let here = facts.proxy.pods.iter().filter(|pod| spread::is_on(pod, node));
+        let owners = here.flat_map(|pod| pod.metadata.owner_references.iter().flatten());
+        let mut owners: Vec<String> = owners.map(|owner| format!("{} {}", owner.kind, owner.name)).collect();
+        owners.dedup();
+        let said = scene.sight.told.get(name.as_str()).map(|told| told.mode.clone());
+        Some(Other { node: name, owners, said })
+    };
+    facts.nodes.iter().filter(|node| !facts.is_proxied(node)).filter_map(other).collect()
 }
 
 pub(super) fn gates(scene: Scene<'_>) -> Vec<Finding> {
@@ -144,6 +183,7 @@ pub(super) fn gates(scene: Scene<'_>) -> Vec<Finding> {
     {
         found.push(unreadable(&error.to_string()));
     }
+    found.extend(others::findings(&others(scene), proxy.is_some()));
     found.extend(proxy.and_then(|proxy| from_ipvs(proxy, &current)));
     found.extend(of_versions(scene, proxy, &current));
     found
@@ -155,7 +195,8 @@ fn from_ipvs(proxy: &Proxy, current: &Current) -> Option<Finding> {
     let checked = "how kube-proxy's mode changes";
     leaves.then(|| {
         Check::new("proxy-mode-from-ipvs", &[], word(proxy.mode), checked, "node by node, each proven").warning(
-            "ipvs is configured, and `apply` replaces kube-proxy on one node after the other without draining any",
+            "ipvs is configured, and `apply` replaces kube-proxy on one node after the other without draining any; what hosts \
+             have for ipvs goes by the next `apply` only",
             "`rackwright migrate-proxy` drains, reboots (as `kubernetes.proxy.migrate` allows) and proves each node first",
         )
     })
@@ -169,7 +210,7 @@ fn unreadable(error: &str) -> Finding {
 
 fn of_versions(scene: Scene<'_>, proxy: Option<&Proxy>, current: &Current) -> Vec<Finding> {
     let Ok(control_plane) = scene.sight.facts.version.parse() else { return Vec::new() };
-    let nodes: Vec<gates::Node> = scene.sight.facts.nodes.iter().filter_map(|n| node(scene, n)).collect();
+    let nodes: Vec<gates::Node> = scene.sight.facts.proxied().filter_map(|n| node(scene, n)).collect();
     gates::findings(&gates::Scene {
         wanted: proxy.map(|p| p.mode),
         current,
@@ -241,7 +282,7 @@ pub(super) fn turns(scene: Scene<'_>, steps: &[WantedStep]) -> Vec<migrate::Node
             name,
         })
     };
-    scene.sight.facts.nodes.iter().filter_map(node).collect()
+    scene.sight.facts.proxied().filter_map(node).collect()
 }
 
 /// Addresses of the Services that the rack names, by the node that answers for them.
@@ -282,16 +323,20 @@ pub(super) fn live(scene: Scene<'_>) -> Vec<Finding> {
     };
     let nodes = scene.sight.told.iter().filter_map(|(node, said)| {
         let node: NodeName = node.parse().ok()?;
-        // A host that is no node of the cluster has no kube-proxy.
-        scene.sight.facts.nodes.iter().find(|n| n.metadata.name.as_deref() == Some(node.as_str()))?;
+        // A host that is no node of the cluster has no kube-proxy, and that of others is told of by a gate.
+        let member = scene.sight.facts.node(node.as_str())?;
+        scene.sight.facts.is_proxied(member).then_some(())?;
         let traces = scene.sight.traces.get(node.as_str())?;
         Some(of_node(node, said.mode.clone(), traces))
     });
     prove::findings(told, &nodes.collect::<Vec<_>>())
 }
 
+fn number(traces: &ClusterTraces, key: &str) -> Option<u8> {
+    traces.sysctls.get(key)?.parse().ok()
+}
+
 fn of_node(node: NodeName, mode: Result<String, String>, traces: &ClusterTraces) -> Live {
-    let number = |key: &str| traces.sysctls.get(key).and_then(|value| value.parse().ok());
     let table = |family: &traces::Family| match family {
         traces::Family::Ip => "ip kube-proxy".to_owned(),
         traces::Family::Ip6 => "ip6 kube-proxy".to_owned(),
@@ -299,8 +344,8 @@ fn of_node(node: NodeName, mode: Result<String, String>, traces: &ClusterTraces)
     Live {
         node,
         mode,
-        arp_ignore: number("net.ipv4.conf.all.arp_ignore"),
-        arp_announce: number("net.ipv4.conf.all.arp_announce"),
+        arp_ignore: number(traces, IGNORE),
+        arp_announce: number(traces, ANNOUNCE),
         traces: Traces {
             ipvs_addresses: traces.ipvs_link.as_ref().map(Vec::len),
             ipvs_servers: traces.ipvs_services.unwrap_or(0) as usize,
@@ -309,3 +354,6 @@ fn of_node(node: NodeName, mode: Result<String, String>, traces: &ClusterTraces)
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -226,7 +226,7 @@ fn nothing_to_do(context: &Context, prepared: &Prepared) -> Exit {
     };
     tell(context, &whole);
     context.console.say(match exit {
-        Exit::Done => "Nothing to do: every node runs kube-proxy in the rack's mode, and is proven.".to_owned(),
+        Exit::Done => "Nothing to do: kubeadm's kube-proxy runs in the rack's mode on all of its nodes, and is proven.".to_owned(),
         _ => {
             let (nodes, check) = (unproven.join(", "), context.command("check"));
             format!("error: kube-proxy was set and started as the rack says, but is not proven on {nodes}; `{check}` tells why")
