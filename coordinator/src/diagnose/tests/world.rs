@@ -16,8 +16,8 @@ use super::super::case::{AddressState, Case, Cluster, Dns, Hook, Host, Mesh, Nod
 use super::trouble::Trouble;
 use super::trouble::Trouble as T;
 use crate::balancer::Reason;
-use crate::proof::dns::{is_outside, outside_name};
 use crate::network::fixtures;
+use crate::proof::dns::{is_outside, outside_name};
 
 /// One packet, or one question.
 #[derive(Debug, Clone, Copy)]
