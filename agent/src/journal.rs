@@ -16,6 +16,7 @@ use rackwright_proto::plan::Run;
 
 use crate::host::fs::{Access, FsError, sync_dir};
 use crate::host::{Host, now_ms};
+use crate::meant;
 
 /// Where runs are kept.
 pub const RUNS: &str = "/var/lib/rackwright/runs";
@@ -122,6 +123,21 @@ impl RunDir {
             Err(e) if e.is_missing() => Ok(Vec::new()),
             Err(e) => Err(self.error(e)),
         }
+    }
+
+    /// The records of a run that died, and what a boot may have done for it since. The plan of another build tells
+    /// nothing: the records alone are what is known.
+    pub fn events_of_dead(&self) -> Result<Vec<Event>, RunError> {
+        let mut events = self.events()?;
+        let Some(last) = events.last() else { return Ok(events) };
+        let (next, at_ms) = (last.seq + 1, last.at_ms);
+        if !is_finished(&events)
+            && let Ok(run) = self.plan()
+        {
+            let meant = meant::intents(&run, &events).into_iter();
+            events.extend((next..).zip(meant).map(|(seq, record)| Event { seq, at_ms, record }));
+        }
+        Ok(events)
     }
 
     /// Opens the journal for writing. A torn last line is cut off first. Only for the holder of the lock.

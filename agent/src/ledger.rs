@@ -73,8 +73,10 @@ impl Book {
         let busy = crate::lock::holder(host).map(|h| h.run);
         let mut book = Self::load(host)?;
         for (dir, events) in book.unfolded(host)? {
-            if is_finished(&events) || busy.as_ref() != Some(dir.id()) {
+            if is_finished(&events) {
                 book.ledger.fold(dir.id(), &events);
+            } else if busy.as_ref() != Some(dir.id()) {
+                book.ledger.fold(dir.id(), &dir.events_of_dead().map_err(LedgerError::Run)?);
             }
         }
         Ok(book.ledger)

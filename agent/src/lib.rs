@@ -24,6 +24,7 @@ pub mod journal;
 pub mod l2;
 pub mod ledger;
 pub mod lock;
+pub mod meant;
 pub mod reach;
 pub mod restore;
 pub mod run;

@@ -119,6 +119,10 @@ pub async fn close_dead_runs(host: &Host, _lock: &Lock) -> Result<Closed, Execut
             continue;
         }
         let mut journal = dir.journal()?;
+        let known = events.len();
+        let events = dir.events_of_dead()?;
+        events[known..].iter().try_for_each(|meant| journal.write(meant.record.clone()))?;
+        journal.sync()?;
         let result = match confirm::settle_dead(&mut journal, &events, &dir, host).await? {
             Ended::RolledBack => RunResult::RolledBack,
             Ended::Kept => RunResult::Interrupted,

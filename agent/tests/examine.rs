@@ -4,49 +4,16 @@
 #![expect(clippy::disallowed_methods, reason = "the tests prove with other programs than ours")]
 #![expect(clippy::unwrap_used, reason = "a test may break")]
 
+mod own_namespace;
+
 use std::fs;
 use std::net::IpAddr;
-use std::process::Command;
 
+use own_namespace::{command, in_own_namespace, namespace};
 use rackwright_agent::examine::examine;
 use rackwright_agent::host::Host;
 use rackwright_proto::examine::{Echo, Echoed, Examine, Rules, ServicePort};
 use rackwright_proto::reach::{Asked, Reach, Reached, Transport};
-
-/// Tells the second process which namespace it must not be in.
-const OUTSIDE: &str = "RACKWRIGHT_TEST_OUTSIDE";
-
-fn namespace() -> String {
-    fs::read_link("/proc/self/ns/net").unwrap().to_string_lossy().into_owned()
-}
-
-/// Runs the test named `test` again in namespaces of its own; there, runs `body`.
-fn in_own_namespace<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
-    if let Ok(outside) = std::env::var(OUTSIDE) {
-        assert_ne!(namespace(), outside, "not in a namespace of the test's own");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        return runtime.block_on(body());
-    }
-    let root = nix::unistd::geteuid().is_root();
-    let output = Command::new("unshare")
-        .args(["--net", "--mount"])
-        .args((!root).then_some("--map-root-user"))
-        .args(["sh", "-c", "mount -t sysfs sysfs /sys && mount -t tmpfs tmpfs /run && exec \"$@\"", "sh"])
-        .arg(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture"])
-        .env(OUTSIDE, namespace())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("1 passed"), "the test did not run inside:\n{said}");
-}
-
-fn command(line: &str) {
-    let words: Vec<_> = line.split(' ').collect();
-    let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-}
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -84,7 +51,7 @@ fn service(address: &str, transport: Transport, port: u16) -> ServicePort {
 
 #[test]
 fn a_pod_its_rules_and_its_way_are_measured() {
-    in_own_namespace("a_pod_its_rules_and_its_way_are_measured", || async {
+    in_own_namespace("a_pod_its_rules_and_its_way_are_measured", &["/run"], || async {
         cluster();
         let listener = tokio::net::TcpListener::bind("10.244.0.1:8080").await.unwrap();
         let tcp = |address: &str| Asked::new(Reach::Tcp { address: address.parse().unwrap() }, 2000);

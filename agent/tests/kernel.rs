@@ -4,6 +4,8 @@
 #![expect(clippy::disallowed_methods, reason = "the tests prove with other programs than ours")]
 #![expect(clippy::unwrap_used, reason = "a test may break")]
 
+mod own_namespace;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
@@ -18,41 +20,7 @@ use rackwright_proto::kernel::{KernelSeen, KernelStep, SysctlSeen, SysctlStep};
 use rackwright_proto::link::{Link, LinkKind, Network, Route};
 use rackwright_proto::receipt::Ledger;
 
-/// Tells the second process which namespace it must not be in.
-const OUTSIDE: &str = "RACKWRIGHT_TEST_OUTSIDE";
-
-fn namespace() -> String {
-    fs::read_link("/proc/self/ns/net").unwrap().to_string_lossy().into_owned()
-}
-
-/// Runs the test named `test` again in namespaces of its own; there, runs `body`.
-fn in_own_namespace<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
-    if let Ok(outside) = std::env::var(OUTSIDE) {
-        assert_ne!(namespace(), outside, "not in a namespace of the test's own");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        return runtime.block_on(body());
-    }
-    let root = nix::unistd::geteuid().is_root();
-    let output = Command::new("unshare")
-        .args(["--net", "--mount"])
-        .args((!root).then_some("--map-root-user"))
-        .args(["sh", "-c", "mount -t sysfs sysfs /sys && exec \"$@\"", "sh"])
-        .arg(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture"])
-        .env(OUTSIDE, namespace())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("1 passed"), "the test did not run inside:\n{said}");
-}
-
-fn command(line: &str) -> String {
-    let words: Vec<_> = line.split(' ').collect();
-    let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
+use own_namespace::{command, in_own_namespace};
 
 fn ip(lines: &[&str]) {
     lines.iter().for_each(|line| drop(command(&format!("ip {line}"))));
@@ -76,7 +44,7 @@ fn route<'a>(network: &'a Network, to: &str) -> Vec<&'a Route> {
 
 #[test]
 fn links_are_seen_as_ip_made_them() {
-    in_own_namespace("links_are_seen_as_ip_made_them", || async {
+    in_own_namespace("links_are_seen_as_ip_made_them", &[], || async {
         ip(&[
             "link set lo up",
             "link add br0 type bridge",
@@ -111,7 +79,7 @@ fn links_are_seen_as_ip_made_them() {
 
 #[test]
 fn vlans_and_bonds_are_seen_where_the_kernel_has_them() {
-    in_own_namespace("vlans_and_bonds_are_seen_where_the_kernel_has_them", || async {
+    in_own_namespace("vlans_and_bonds_are_seen_where_the_kernel_has_them", &[], || async {
         ip(&["link add near type veth peer name far"]);
         let can = |line: &str| Command::new("ip").args(line.split(' ')).output().unwrap().status.success();
         let vlan = can("link add link near name near.7 type vlan id 7");
@@ -134,7 +102,7 @@ fn vlans_and_bonds_are_seen_where_the_kernel_has_them() {
 
 #[test]
 fn addresses_routes_and_neighbours_are_seen_as_ip_made_them() {
-    in_own_namespace("addresses_routes_and_neighbours_are_seen_as_ip_made_them", || async {
+    in_own_namespace("addresses_routes_and_neighbours_are_seen_as_ip_made_them", &[], || async {
         ip(&[
             "link set lo up",
             "link add near type veth peer name far",
@@ -189,7 +157,7 @@ fn addresses_routes_and_neighbours_are_seen_as_ip_made_them() {
 
 #[test]
 fn sysctls_are_written_and_arp_settings_are_read_per_link() {
-    in_own_namespace("sysctls_are_written_and_arp_settings_are_read_per_link", || async {
+    in_own_namespace("sysctls_are_written_and_arp_settings_are_read_per_link", &[], || async {
         ip(&["link add near type veth peer name far"]);
         let host = Host::this();
         for (key, value) in [
@@ -219,7 +187,7 @@ fn sysctls_are_written_and_arp_settings_are_read_per_link() {
 
 #[test]
 fn a_sysctl_that_cannot_be_set_says_why() {
-    in_own_namespace("a_sysctl_that_cannot_be_set_says_why", || async {
+    in_own_namespace("a_sysctl_that_cannot_be_set_says_why", &[], || async {
         let host = Host::this();
         let fault = |key: &str, value: &str| host.set_sysctl(&key.parse().unwrap(), value).unwrap_err();
         let bad = fault("net.ipv4.ip_forward", "yes");
@@ -237,7 +205,7 @@ fn a_sysctl_that_cannot_be_set_says_why() {
 
 #[test]
 fn a_full_observation_changes_nothing() {
-    in_own_namespace("a_full_observation_changes_nothing", || async {
+    in_own_namespace("a_full_observation_changes_nothing", &[], || async {
         ip(&["link add near type veth peer name far", "addr add 192.0.2.1/24 dev near", "link set near up"]);
         let host = Host::this();
         // Counters and random numbers move by themselves.

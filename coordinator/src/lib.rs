@@ -1,16 +1,10 @@
 //! The coordinator: the only room that sees more than one node, or the cluster.
 //!
-//! Effects on hosts live in [`ssh`], on the cluster in [`kube`]. On the operator's side there are seven small doors, and
-//! no others: [`rack`] reads the rack, [`wanted`] the files that it copies, [`balancer::fetch`] the balancer's manifest,
-//! [`ask`] secrets and the terminal; [`here`] connects to what is to be proven; [`console`] speaks, and [`atomic`] is the
-//! only one that writes files. All else decides, or strings decisions together (`cmd`, [`survey`]).
-//! Effects on hosts live in [`ssh`], on the cluster in [`kube`]. On the operator's side there are five small doors, and no others: [`rack`] reads
-//! the rack, [`wanted`] the files that it copies, [`ask`] secrets and the terminal; [`console`] speaks, and [`atomic`]
-//! is the only one that writes files. All else decides, or strings decisions together (`cmd`, [`survey`]).
-//! Effects on hosts live in [`ssh`]. On the operator's side there are six small doors, and no others: [`rack`] reads
-//! the rack, [`wanted`] the files that it copies, [`fetch`] gets what others publish, [`ask`] secrets and the
-//! terminal; [`console`] speaks, and [`atomic`] is the only one that writes files. All else decides, or strings
-//! decisions together (`cmd`, [`survey`]).
+//! Effects on hosts live in [`ssh`], on the cluster in [`kube`]. On the operator's side there are eight small doors, and
+//! no others: [`rack`] reads the rack, [`wanted`] the files that it copies, [`fetch`] gets what others publish,
+//! [`balancer::fetch`] the balancer's manifest, [`ask`] secrets and the terminal; [`here`] connects to what is to be
+//! proven; [`console`] speaks, and [`atomic`] is the only one that writes files. All else decides, or strings decisions
+//! together (`cmd`, [`survey`]).
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod agent;

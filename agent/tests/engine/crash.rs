@@ -100,6 +100,76 @@ async fn wherever_a_run_dies_the_next_one_converges_and_undo_brings_back_the_byt
     assert!((30..ENOUGH - 1).contains(&places), "{places} places");
 }
 
+/// What a boot makes of the tree: live values are the kernel's, then those of sysctl.d.
+fn boot(tree: &Tree) {
+    tree.put("proc/sys/vm/overcommit_memory", b"0\n");
+    tree.put("proc/sys/net/ipv4/conf/all/rp_filter", b"1\n");
+    let text = std::fs::read_to_string(tree.at("etc/sysctl.d/90-rackwright.conf")).unwrap_or_default();
+    for (key, value) in text.lines().filter_map(|line| line.split_once(" = ")) {
+        tree.put(&format!("proc/sys/{}", key.replace('.', "/")), format!("{value}\n").as_bytes());
+    }
+}
+
+/// The same value was set by the boot, not by a run: it is undone all the same.
+#[tokio::test]
+async fn what_a_boot_did_for_a_run_that_died_is_undone_too() {
+    let steps = wanted(vec![
+        file("/etc/sysctl.d/90-rackwright.conf", "vm.overcommit_memory = 1\n", 0o644),
+        sysctl("vm.overcommit_memory", "1"),
+    ]);
+    for (at, after_boot) in (1..ENOUGH).flat_map(|at| [(at, "apply"), (at, "revert")]) {
+        let tree = Tree::new();
+        let untouched = tree.everything();
+        tree.keep_plan("first", &steps, None).await;
+        let died = dies(&tree, at, "first");
+        boot(&tree);
+        if after_boot == "apply" {
+            tree.keep_plan("second", &steps, None).await;
+            runs(&tree, "second");
+            assert_converged(&tree, &steps).await;
+        }
+        // To remove a file of sysctl.d may be risky.
+        tree.keep_plan("undo", &undo(&tree), Some(Confirm { within_s: 3600, probes: Vec::new() })).await;
+        tree.put("var/lib/rackwright/runs/undo/confirmed", b"");
+        runs(&tree, "undo");
+        await_no_watchdog(&tree).await;
+        assert_eq!(tree.everything(), untouched, "died at {at}, then {after_boot}");
+        assert!(Book::current(&tree.host).unwrap().entries.is_empty(), "died at {at}");
+        if !died {
+            return;
+        }
+    }
+    panic!("it never came to its end");
+}
+
+/// Also the live half of a risky change comes back by itself where only the boot brought it.
+#[tokio::test]
+async fn a_risky_value_that_only_a_boot_set_is_undone_with_its_file() {
+    let steps = wanted(vec![
+        file("/etc/sysctl.d/90-rackwright.conf", "net.ipv4.conf.all.rp_filter = 2\n", 0o644),
+        sysctl("net.ipv4.conf.all.rp_filter", "2"),
+    ]);
+    let confirm = Confirm { within_s: 3600, probes: Vec::new() };
+    for at in 1..ENOUGH {
+        let tree = Tree::new();
+        let untouched = tree.everything();
+        tree.keep_plan("first", &steps, Some(confirm.clone())).await;
+        tree.put("var/lib/rackwright/runs/first/confirmed", b"");
+        let died = dies(&tree, at, "first");
+        boot(&tree);
+        let output = tree.agent(&["restore"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        await_no_watchdog(&tree).await;
+        let stays = tree.everything() != untouched;
+        let kept = tree.events("first").iter().any(|e| matches!(e.record, Record::Confirmed));
+        assert_eq!(stays, kept, "died at {at}");
+        if !died {
+            return;
+        }
+    }
+    panic!("it never came to its end");
+}
+
 #[tokio::test]
 async fn an_undo_that_dies_anywhere_is_finished_by_the_next_one() {
     let steps = with_tool();

@@ -1,15 +1,14 @@
 //! A small cluster to judge: nodes w1, w2, … with `eth0` in 192.0.2.0/24, and MetalLB as its manifest installs it.
 
-use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Node, Service};
 use rackwright_proto::finding::{Finding, Severity};
 use rackwright_proto::l2::Patience;
-use rackwright_proto::link::{Address, Link, LinkArp, LinkKind, Network};
+use rackwright_proto::link::{Link, LinkArp, Network};
 use serde_json::{Value, json};
 
 use super::reason::Reason;
 use crate::cluster::facts::ClusterFacts;
-use crate::network::{ArpWanted, NodeInput, Scene, Speaker, Wanted};
+use crate::network::{ArpWanted, NodeInput, Scene, Speaker, Wanted, fixtures};
 use crate::rack::Rack;
 
 /// A rack with these nodes and these lines under `kubernetes.metallb`.
@@ -29,26 +28,9 @@ pub(super) fn rack(nodes: &[&str], version: &str, lines: &str) -> Rack {
 
 /// A host with these links, each with an address and its prefix.
 pub(super) fn network(links: &[(&str, &str)]) -> Network {
-    let link = |(at, (name, net)): (usize, &(&str, &str))| {
-        let net: IpNet = net.parse().unwrap();
-        Link {
-            name: (*name).to_owned(),
-            index: 2 + at as u32,
-            kind: LinkKind::Physical,
-            info_kind: String::new(),
-            mac: None,
-            mtu: 1500,
-            up: true,
-            carrier: true,
-            broadcast: true,
-            noarp: false,
-            master: None,
-            parent: None,
-            vlan: None,
-            bond_mode: None,
-            addresses: vec![Address { net, dynamic: false, secondary: false }],
-            arp: LinkArp::default(),
-        }
+    let link = |(at, (name, net)): (usize, &(&str, &str))| Link {
+        index: 2 + at as u32,
+        ..fixtures::link(name, None, &[*net])
     };
     let links = links.iter().enumerate().map(link).collect();
     Network { links, routes: Vec::new(), neighbours: Vec::new(), arp_all: LinkArp::default() }

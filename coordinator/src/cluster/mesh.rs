@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -243,6 +243,11 @@ fn installed(entry: &ClusterEntry) -> Option<&Installation> {
         (None, Some(ClusterStep::Mesh(step))) => Some(&step.install),
         _ => None,
     }
+}
+
+/// The namespaces that an installation of ours is in.
+pub fn places<'a>(ledger: &'a ClusterLedger, key: &str) -> BTreeSet<&'a str> {
+    ledger.entries.get(key).and_then(installed).map(Installation::namespaces).unwrap_or_default()
 }
 
 /// All installations that receipts tell of, and those that would come back.

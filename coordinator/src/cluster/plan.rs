@@ -1,5 +1,7 @@
 //! From what is wanted of a cluster, what it has, and what we did there before, to a list of steps. Pure.
 
+use std::collections::BTreeSet;
+
 use rackwright_proto::cluster::mesh::MeshWant;
 use rackwright_proto::cluster::{
     ClusterEntry, ClusterPlan, ClusterSeen, ClusterStep, Family, LabelPlace, ObjectStep, PlannedClusterStep,
@@ -48,7 +50,8 @@ pub fn plan(facts: &ClusterFacts, wanted: &[WantedStep]) -> Planned {
     let keys: Vec<String> = wanted.iter().map(|w| w.step.key()).collect();
     let unwanted = |key: &str| !keys.iter().any(|k| k == key);
     let replaced = wanted.iter().any(|w| matches!(w.step, ClusterStep::Mesh(_)));
-    let last = |key: &str| replaced && unwanted(key) && is_revision(facts, key);
+    let last =
+        |key: &str| replaced && unwanted(key) && (is_revision(facts, key) || is_place(facts, key).is_some());
     let mut planned = undo(facts, |key| unwanted(key) && !last(key), "no longer wanted by the rack");
     planned.add(only(facts, wanted));
     planned.add(superseded(facts, last));
@@ -61,18 +64,32 @@ fn is_revision(facts: &ClusterFacts, key: &str) -> bool {
     matches!(undo, Some(ClusterStep::Mesh(_)))
 }
 
+/// The name of a namespace that we made for Istio.
+fn is_place<'a>(facts: &'a ClusterFacts, key: &str) -> Option<&'a str> {
+    match facts.ledger.entries.get(key)?.undo.as_ref()? {
+        ClusterStep::Object(o) => (o.family == Family::Mesh && o.kind == "Namespace").then_some(&o.name),
+        _ => None,
+    }
+}
+
 /// Revisions of Istio beside the one that the rack names now: each goes once nobody uses it any more, and after all
-/// else, since the new one has to be there first.
+/// else, since the new one has to be there first. With the last one in a namespace of ours goes that.
 fn superseded(facts: &ClusterFacts, concerns: impl Fn(&str) -> bool) -> Planned {
     let mut found = Vec::new();
     let mut free = Vec::new();
-    for key in facts.ledger.entries.keys().filter(|key| concerns(key)) {
+    let mut houses = BTreeSet::new();
+    for key in facts.ledger.entries.keys().filter(|key| concerns(key) && is_revision(facts, key)) {
         let revision = key.strip_prefix("mesh/").unwrap_or(key);
         match mesh::users(&facts.mesh, revision).as_slice() {
             [] => free.push(key.clone()),
-            users => found.push(in_use(key, revision, users)),
+            users => {
+                found.push(in_use(key, revision, users));
+                houses.extend(mesh::places(&facts.ledger, key));
+            }
         }
     }
+    let places = facts.ledger.entries.keys().filter(|key| concerns(key));
+    free.extend(places.filter(|key| is_place(facts, key).is_some_and(|p| !houses.contains(p))).cloned());
     let mut planned = undo(facts, |key| free.iter().any(|k| k == key), "nobody uses this revision any more");
     planned.findings.extend(found);
     planned
@@ -128,8 +145,14 @@ fn undo(facts: &ClusterFacts, concerns: impl Fn(&str) -> bool, why: &str) -> Pla
     let mut entries: Vec<(&String, &ClusterEntry, &ClusterStep)> =
         concerned.filter_map(|(key, entry)| Some((key, entry, entry.undo.as_ref()?))).collect();
     entries.sort_by_key(|(_, entry, step)| backwards(entry, step));
-    for (_, entry, step) in entries {
+    let mut stays = BTreeSet::new();
+    for (key, entry, step) in entries {
+        if is_place(facts, key).is_some_and(|place| stays.contains(place)) {
+            planned.findings.push(holds(step, "an installation of Istio that is left alone"));
+            continue;
+        }
         if let Some(finding) = left_alone(facts, entry, step) {
+            stays.extend(mesh::places(&facts.ledger, key));
             planned.findings.push(finding);
             continue;
         }
@@ -157,18 +180,21 @@ fn sparing(facts: &ClusterFacts, step: &ClusterStep) -> (ClusterStep, Option<Fin
     }
 }
 
-/// What was made last goes first; but pods are restarted after their configuration is back.
+/// What was made last goes first; but pods are restarted after their configuration is back, and namespaces outlive what
+/// is in them.
 fn backwards(
     entry: &ClusterEntry,
     step: &ClusterStep,
 ) -> (std::cmp::Reverse<Family>, bool, std::cmp::Reverse<u64>) {
-    let restart = match step {
+    let late = match step {
         ClusterStep::Workload(_) => true,
         // It replaces pods, too; while sidecars are still injected, they would come back with one.
         ClusterStep::Labels(labels) => labels.place == LabelPlace::PodTemplate,
+        // What was installed goes before the namespaces that it is in.
+        ClusterStep::Object(object) => object.family == Family::Mesh,
         _ => false,
     };
-    (std::cmp::Reverse(step.family()), restart, std::cmp::Reverse(entry.order))
+    (std::cmp::Reverse(step.family()), late, std::cmp::Reverse(entry.order))
 }
 
 /// A finding when somebody else changed what we would undo, or would lose what is theirs.

@@ -61,7 +61,7 @@ async fn everything(context: &Context, cluster: &Found, heard: &mut [Surveyed]) 
         let new: Vec<Finding> = live.into_iter().filter(|f| !found.contains(f)).collect();
         found.extend(new);
         let names = prove::names(context, &cluster.sight.facts, heard).await;
-        found.extend(mesh::gate_of(context, &names));
+        found.extend(mesh::gate_of(context, &cluster.sight.facts, heard, &names).await);
         found.extend(names);
         found.extend(prove::services(context, &cluster.sight.facts, heard).await.findings);
     }

@@ -15,6 +15,7 @@ use rackwright_proto::tool::{ToolOutcome, ToolRun};
 
 use super::cluster::{Cluster, Found};
 use super::{Context, prove};
+use crate::cluster::facts::ClusterFacts;
 use crate::cluster::sight::MeshWanted;
 use crate::cluster::wanted::mesh;
 use crate::fleet;
@@ -99,11 +100,21 @@ pub async fn gate(context: &Context, found: &Found, heard: &mut [Surveyed], plan
     vec![mesh::dns_gate(&asked, mended)]
 }
 
-/// The same for `check`, which has asked already.
-pub fn gate_of(context: &Context, asked: &[Finding]) -> Option<Finding> {
-    let wants = context.loaded.rack.kubernetes().is_some_and(|k| k.istio.is_some());
-    let settled = judge::settle(&context.loaded.rack, asked.to_vec(), Asked::Some);
-    wants.then(|| mesh::dns_gate(&settled, false))
+/// The same for `check`, which has asked hosts already: what pods hear, and whether the gate would be open.
+pub async fn gate_of(
+    context: &Context,
+    facts: &ClusterFacts,
+    heard: &mut [Surveyed],
+    names: &[Finding],
+) -> Vec<Finding> {
+    let rack = &context.loaded.rack;
+    if rack.kubernetes().is_none_or(|k| k.istio.is_none()) {
+        return Vec::new();
+    }
+    let pods = prove::names_from_pods(context, facts, heard).await;
+    let asked = names.iter().chain(&pods).cloned().collect();
+    let gate = mesh::dns_gate(&judge::settle(rack, asked, Asked::Some), false);
+    pods.into_iter().chain([gate]).collect()
 }
 
 fn installs(planned: &rackwright_proto::cluster::PlannedClusterStep) -> bool {
@@ -121,7 +132,8 @@ fn is_below(step: &ClusterStep) -> bool {
 async fn asked(context: &Context, cluster: &Cluster, heard: &mut [Surveyed]) -> Vec<Finding> {
     let now = prove::refreshed(context, cluster).await;
     let facts = now.as_ref().unwrap_or(&cluster.sight.facts);
-    let asked = prove::names(context, facts, heard).await;
+    let mut asked = prove::names(context, facts, heard).await;
+    asked.extend(prove::names_from_pods(context, facts, heard).await);
     judge::settle(&context.loaded.rack, asked, Asked::Some)
 }
 

@@ -111,9 +111,28 @@ async fn names_from(
     hosts: Vec<String>,
 ) -> Vec<Finding> {
     let case = dns::case(facts, &sight::domain(facts));
-    let asked = dns::ask(&case, &hosts);
+    let asked = dns::ask(&case, &hosts, &dns::outside_name(fastrand::u64(..)));
     let reached = reach(context, heard, &asked).await;
     dns::judge(&case, &asked, &reached)
+}
+
+/// Asks for DNS from inside of a pod on each host; nothing where there is nobody to ask.
+pub async fn names_from_pods(
+    context: &Context,
+    facts: &ClusterFacts,
+    heard: &mut [Surveyed],
+) -> Option<Finding> {
+    let case = dns::case(facts, &sight::domain(facts));
+    let hosts: Vec<String> = heard.iter().map(|s| s.session.node.to_string()).collect();
+    let asked = dns::ask_from_pods(&case, &hosts);
+    let told = fleet::each(context.parallel, heard.iter_mut(), |one| async {
+        let node = one.session.node.to_string();
+        let what = asked.get(&node)?.clone();
+        let examined = one.session.ask(async |agent| agent.examine(what).await).await;
+        Some((node, examined.ok()?.from_pod))
+    })
+    .await;
+    dns::judge_from_pods(&case, &asked, &told.into_iter().flatten().collect())
 }
 
 /// Waits until the Services that the rack names have addresses, or are not there; a watch tells.

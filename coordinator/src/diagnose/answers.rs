@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use rackwright_proto::examine::{Echo, Echoed, Examined};
 use rackwright_proto::reach::{Asked, Rcode, Reach, Reached, Transport};
 
-use super::ask::{ROOT, SMALL};
+use super::ask::SMALL;
 use super::case::{Case, Host};
+use crate::proof::dns::is_outside;
 
 /// From where it was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,12 +61,12 @@ fn why(reached: &Reached) -> &str {
 impl Case {
     /// Questions for the cluster's own name.
     pub(super) fn names(&self) -> impl Iterator<Item = Name<'_>> {
-        self.dns_questions().filter(|(name, _)| *name != ROOT).map(|(_, name)| name)
+        self.dns_questions().filter(|(name, _)| !is_outside(name)).map(|(_, name)| name)
     }
 
     /// Questions for a name outside.
     pub(super) fn outside(&self) -> impl Iterator<Item = Name<'_>> {
-        self.dns_questions().filter(|(name, _)| *name == ROOT).map(|(_, name)| name)
+        self.dns_questions().filter(|(name, _)| is_outside(name)).map(|(_, name)| name)
     }
 
     fn dns_questions(&self) -> impl Iterator<Item = (&str, Name<'_>)> {

@@ -20,15 +20,14 @@ const MOST: usize = 8;
 const MOST_PEERS: usize = 24;
 /// A small packet.
 pub const SMALL: u16 = 84;
-/// The root, for its name servers: a name outside of the cluster that every resolver knows.
-pub const ROOT: &str = ".";
 /// The ports of DNS, of the API server, and of istiod for proxies.
 const DNS: u16 = 53;
 pub(super) const API: u16 = 6443;
 pub(super) const ISTIOD: u16 = 15012;
 
 /// What one host is asked. `cluster` is `None` while the API is not heard, and `dns` then what kubelets say.
-pub fn ask(host: &Host, hosts: &[Host], cluster: Option<&Cluster>, dns: &[IpAddr]) -> Examine {
+/// `outside` is a name for the upstream, an [`outside_name`](crate::proof::dns::outside_name).
+pub fn ask(host: &Host, hosts: &[Host], cluster: Option<&Cluster>, dns: &[IpAddr], outside: &str) -> Examine {
     let nothing = Cluster::default();
     let known = cluster.unwrap_or(&nothing);
     let domain = if known.dns.domain.is_empty() { "cluster.local" } else { &known.dns.domain };
@@ -44,7 +43,7 @@ pub fn ask(host: &Host, hosts: &[Host], cluster: Option<&Cluster>, dns: &[IpAddr
     let istiod = known.mesh.iter().flat_map(|mesh| &mesh.istiod);
     both.extend(istiod.filter_map(|pod| pod.address).take(MOST).map(|ip| tcp(SocketAddr::new(ip, ISTIOD))));
     let mut questions = both.clone();
-    questions.extend(pods.iter().map(|pod| question(*pod, Transport::Udp, ROOT, OUTSIDE_WITHIN_MS)));
+    questions.extend(pods.iter().map(|pod| question(*pod, Transport::Udp, outside, OUTSIDE_WITHIN_MS)));
     if host.control_plane {
         questions.extend(host.address.map(|ip| tcp(SocketAddr::new(ip, API))));
         questions.extend(known.hooks.iter().flat_map(|hook| &hook.endpoints).take(MOST).map(|at| tcp(*at)));
@@ -61,11 +60,7 @@ pub fn ask(host: &Host, hosts: &[Host], cluster: Option<&Cluster>, dns: &[IpAddr
 }
 
 fn question(server: IpAddr, transport: Transport, name: &str, within_ms: u32) -> Asked {
-    let kind = match name {
-        ROOT => RecordKind::Ns,
-        _ if server.is_ipv6() => RecordKind::Aaaa,
-        _ => RecordKind::A,
-    };
+    let kind = if server.is_ipv6() { RecordKind::Aaaa } else { RecordKind::A };
     Asked::new(Reach::Dns { server: (server, DNS).into(), transport, name: name.to_owned(), kind }, within_ms)
 }
 

@@ -122,6 +122,8 @@ pub struct Hook {
     pub service: String,
     /// Its ready endpoints.
     pub endpoints: Vec<SocketAddr>,
+    /// What is wrong with the Service itself: `is not there`, `has no port 8443`; empty otherwise.
+    pub lacks: String,
 }
 
 /// Istio.

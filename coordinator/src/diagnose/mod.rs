@@ -9,6 +9,7 @@ mod answers;
 pub mod ask;
 pub mod case;
 pub mod cause;
+pub mod hook;
 pub mod read;
 #[cfg(test)]
 mod tests;

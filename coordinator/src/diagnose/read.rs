@@ -1,13 +1,14 @@
 //! From the API's objects to what a diagnosis needs of them.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{self as core, Service};
-use k8s_openapi::api::discovery::v1::{EndpointPort, EndpointSlice};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use rackwright_proto::finding::Severity;
 
-use super::case::{AddressState, Cluster, Dns, Hook, Mesh, Node, Pod, ServiceState};
+use super::case::{AddressState, Cluster, Dns, Mesh, Node, Pod, ServiceState};
+use super::hook::{Asks, hook};
 use crate::balancer::{pending, silent};
 use crate::cluster::facts::ClusterFacts;
 use crate::cluster::sight;
@@ -21,9 +22,11 @@ pub type ObjectName = (String, String);
 pub struct More {
     /// Ends of logs by `NAMESPACE/NAME` of the pod.
     pub logs: BTreeMap<String, String>,
-    /// Webhooks: configuration, and Service.
-    pub hooks: Vec<(String, ObjectName)>,
-    /// Endpoints of the webhooks' Services.
+    /// Webhooks that must be asked.
+    pub hooks: Vec<Asks>,
+    /// The webhooks' Services.
+    pub hooked: Vec<Service>,
+    /// Endpoints of those.
     pub endpoints: Vec<EndpointSlice>,
     /// istiod's pods, and those of gateways; `None` where neither istiod nor a gateway is there.
     pub mesh: Option<(Vec<core::Pod>, Vec<core::Pod>)>,
@@ -44,7 +47,7 @@ pub fn cluster(facts: &ClusterFacts, more: &More) -> Cluster {
         api: api.and_then(|service| addresses(service).first().copied()),
         dns: names(facts, pods(&facts.dns.pods)),
         proxy: facts.proxy.daemon_set.as_ref().map(|_| pods(&facts.proxy.pods)),
-        hooks: more.hooks.iter().map(|(name, service)| hook(name, service, &more.endpoints)).collect(),
+        hooks: more.hooks.iter().map(|asks| hook(asks, &more.hooked, &more.endpoints)).collect(),
         mesh: more
             .mesh
             .as_ref()
@@ -54,7 +57,7 @@ pub fn cluster(facts: &ClusterFacts, more: &More) -> Cluster {
     }
 }
 
-fn is(service: &Service, name: &ObjectName) -> bool {
+pub(super) fn is(service: &Service, name: &ObjectName) -> bool {
     let of = &service.metadata;
     of.namespace.as_ref() == Some(&name.0) && of.name.as_ref() == Some(&name.1)
 }
@@ -178,33 +181,6 @@ pub fn pod(pod: &core::Pod, logs: &BTreeMap<String, String>) -> Pod {
         ready,
         name,
     }
-}
-
-fn hook(name: &str, service: &ObjectName, slices: &[EndpointSlice]) -> Hook {
-    let of = |slice: &&EndpointSlice| {
-        let label = slice.metadata.labels.as_ref().and_then(|l| l.get("kubernetes.io/service-name"));
-        slice.metadata.namespace.as_ref() == Some(&service.0) && label == Some(&service.1)
-    };
-    let mut endpoints: Vec<SocketAddr> = Vec::new();
-    for slice in slices.iter().filter(of) {
-        let ports = ports_of_hook(slice.ports.as_deref().unwrap_or_default());
-        let ready =
-            slice.endpoints.iter().filter(|e| e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true));
-        for ip in ready.flat_map(|e| &e.addresses).filter_map(|ip| ip.parse::<IpAddr>().ok()) {
-            endpoints.extend(ports.iter().map(|port| SocketAddr::new(ip, *port)));
-        }
-    }
-    endpoints.sort_unstable();
-    endpoints.dedup();
-    Hook { name: name.to_owned(), service: format!("{}/{}", service.0, service.1), endpoints }
-}
-
-/// Of several ports those that are named after what they serve: `https-webhook` of istiod, beside its 15012.
-fn ports_of_hook(ports: &[EndpointPort]) -> Vec<u16> {
-    let number = |port: &EndpointPort| u16::try_from(port.port?).ok();
-    let named = |port: &&EndpointPort| port.name.as_deref().is_some_and(|name| name.contains("webhook"));
-    let hooks: Vec<u16> = ports.iter().filter(named).filter_map(number).collect();
-    if hooks.is_empty() { ports.iter().filter_map(number).collect() } else { hooks }
 }
 
 fn service(facts: &ClusterFacts, name: &ObjectName, of_any_type: bool) -> ServiceState {

@@ -4,7 +4,7 @@ use rackwright_proto::facts::{Disk, Facts, FullFacts, Listening, Swap, SwapArea,
 use rackwright_proto::file::{FileSeen, FileStep, FileWant};
 use rackwright_proto::finding::{Finding, Severity};
 use rackwright_proto::kernel::{KernelSeen, KernelStep, ModuleSeen, ModuleStep, SysctlSeen, SysctlStep};
-use rackwright_proto::link::{Address, Link, LinkArp, LinkKind, Mac};
+use rackwright_proto::link::{Link, LinkKind, Mac};
 use rackwright_proto::name::NodeName;
 use rackwright_proto::receipt::Entry;
 use rackwright_proto::step::{HostStep, Seen};
@@ -12,6 +12,7 @@ use rackwright_proto::step::{HostStep, Seen};
 use super::clock::Reading;
 use super::host::Host;
 use super::{NAMES, Waiver, apply_waivers, clock, host, identity, kernel, merged, names, row, sysctl};
+use crate::network::fixtures;
 
 fn name(text: &str) -> NodeName {
     text.parse().unwrap()
@@ -44,24 +45,7 @@ fn facts() -> Facts {
 }
 
 fn link(name: &str, kind: LinkKind, mac: u8, address: &str) -> Link {
-    Link {
-        name: name.into(),
-        index: 2,
-        kind,
-        info_kind: String::new(),
-        mac: Some(Mac([0x52, 0x54, 0, 0, 0, mac])),
-        mtu: 1500,
-        up: true,
-        carrier: true,
-        broadcast: true,
-        noarp: false,
-        master: None,
-        parent: None,
-        vlan: None,
-        bond_mode: None,
-        addresses: vec![Address { net: address.parse().unwrap(), dynamic: false, secondary: false }],
-        arp: LinkArp::default(),
-    }
+    Link { kind, ..fixtures::link(name, Some(Mac([0x52, 0x54, 0, 0, 0, mac])), &[address]) }
 }
 
 fn cp1(node: &NodeName) -> Host<'_> {

@@ -186,6 +186,7 @@ impl Api {
             if token.is_empty() {
                 return Ok(listed);
             }
+            first.bare |= selector.bare_rest;
         }
     }
 

@@ -153,11 +153,13 @@ pub struct Selector {
     pub most: usize,
     /// Whether only their metadata are wanted: what a Secret holds then stays where it is.
     pub bare: bool,
+    /// Whether that is so from the second page on: the first 500 are had whole.
+    pub bare_rest: bool,
 }
 
 impl Default for Selector {
     fn default() -> Self {
-        Self { namespace: None, labels: None, fields: None, most: 20_000, bare: false }
+        Self { namespace: None, labels: None, fields: None, most: 20_000, bare: false, bare_rest: false }
     }
 }
 
@@ -190,6 +192,11 @@ impl Selector {
     /// Their metadata alone.
     pub fn bare(self) -> Self {
         Self { bare: true, ..self }
+    }
+
+    /// The first page of them whole, and of the others their metadata alone: what is enough to be known of many.
+    pub fn bare_rest(self) -> Self {
+        Self { bare_rest: true, ..self }
     }
 
     /// At most so many.

@@ -18,6 +18,7 @@ use super::profile::{Expected, NAMESPACE};
 use super::release::Release;
 use super::settings::Settings;
 use crate::rack::model::kubernetes::{Istio, IstioMethod};
+pub use operator::NAMESPACE as OPERATOR_NAMESPACE;
 pub(super) use operator::name as object_name;
 
 /// One installation of Istio as the rack and the operator's file want it.

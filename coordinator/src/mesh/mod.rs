@@ -17,7 +17,7 @@ pub mod release;
 pub mod settings;
 pub mod view;
 
-pub use install::{Act, Install};
+pub use install::{Act, Install, OPERATOR_NAMESPACE};
 pub use names::NAMES;
 pub use profile::{Expected, Kind};
 pub use release::{Minor, Release};

@@ -43,8 +43,8 @@ pub struct Objects {
     pub releases: Vec<Secret>,
     /// All namespaces.
     pub namespaces: Vec<Namespace>,
-    /// Pods with the label `service.istio.io/canonical-name` or `security.istio.io/tlsMode`: those with a proxy. Their
-    /// proxies' versions are known only of whole pods, not of their metadata alone.
+    /// Pods with the label `service.istio.io/canonical-name`: those with a proxy. Their proxies' versions are known only
+    /// of whole pods, not of their metadata alone: no label and no annotation of Istio's tells them.
     pub pods: Vec<Pod>,
 }
 

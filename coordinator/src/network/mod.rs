@@ -145,4 +145,6 @@ pub fn judge_facts(scene: &Scene) -> Vec<Finding> {
 }
 
 #[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
 mod tests;

@@ -12,25 +12,7 @@ use super::*;
 
 /// A wired link with these addresses, up and connected.
 fn link(name: &str, index: u32, mac: &str, addresses: &[&str]) -> Link {
-    let address = |text: &&str| Address { net: text.parse().unwrap(), dynamic: false, secondary: false };
-    Link {
-        name: name.to_owned(),
-        index,
-        kind: LinkKind::Physical,
-        info_kind: String::new(),
-        mac: Some(mac.parse().unwrap()),
-        mtu: 1500,
-        up: true,
-        carrier: true,
-        broadcast: true,
-        noarp: false,
-        master: None,
-        parent: None,
-        vlan: None,
-        bond_mode: None,
-        addresses: addresses.iter().map(address).collect(),
-        arp: LinkArp::default(),
-    }
+    Link { index, ..fixtures::link(name, Some(mac.parse().unwrap()), addresses) }
 }
 
 use rackwright_proto::link::Link;

@@ -3,6 +3,10 @@
 /// Every finding's name with what it is about, in one line.
 pub const NAMES: &[(&str, &str)] = &[
     (DNS_ANSWERS, "CoreDNS answers every host over UDP and TCP, for names of the cluster and of the world."),
+    (
+        DNS_FROM_PODS,
+        "CoreDNS does not answer a pod, over UDP or TCP, at its Service's address or at a pod's.",
+    ),
     (DNS_NO_PODS, "No pod of CoreDNS is ready."),
     (DNS_NOT_ASKED, "A host could not be asked about DNS."),
     (DNS_POD_SILENT, "A ready pod of CoreDNS does not answer a host."),
@@ -61,6 +65,7 @@ pub const NAMES: &[(&str, &str)] = &[
 ];
 
 pub(super) const DNS_ANSWERS: &str = "dns-answers";
+pub(super) const DNS_FROM_PODS: &str = "dns-from-pods";
 pub(super) const DNS_NO_PODS: &str = "dns-no-pods";
 pub(super) const DNS_NOT_ASKED: &str = "dns-not-asked";
 pub(super) const DNS_POD_SILENT: &str = "dns-pod-silent";

@@ -20,6 +20,8 @@ pub(crate) mod tree;
 pub mod words;
 
 #[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
 mod tests;
 
 use std::io::{self, Read as _};

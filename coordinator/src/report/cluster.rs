@@ -196,12 +196,20 @@ pub fn outcome(out: &mut impl Write, outcome: &ClusterOutcome, view: View) -> io
 /// What is in effect on the cluster by our doing, and what drifted since.
 pub fn status(out: &mut impl Write, status: &ClusterStatus, view: View) -> io::Result<()> {
     let head = view.paint.ink(Ink::Bold, format!("cluster {}", status.version));
-    let Some(last) = &status.last else {
+    if status.last.is_none() && status.in_effect.is_empty() {
         return writeln!(out, "{head}: untouched");
-    };
+    }
     let effect = count(status.in_effect.len(), "step");
-    let by = if last.operator.is_empty() { String::new() } else { format!(" by {}", last.operator) };
-    writeln!(out, "{head}: {effect} in effect, last run {} at {}{by}", last.run, words::utc(last.at_ms))?;
+    let by = match &status.last {
+        None => "the first run was cut off".to_owned(),
+        Some(last) if last.operator.is_empty() => {
+            format!("last run {} at {}", last.run, words::utc(last.at_ms))
+        }
+        Some(last) => {
+            format!("last run {} at {} by {}", last.run, words::utc(last.at_ms), last.operator)
+        }
+    };
+    writeln!(out, "{head}: {effect} in effect, {by}")?;
     if view.verbose {
         for key in &status.in_effect {
             writeln!(out, "    {}", words::plain(key))?;

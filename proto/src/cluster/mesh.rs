@@ -129,6 +129,16 @@ impl Installation {
         runs.collect()
     }
 
+    /// The namespaces that it is in: its own, those of its parts, and those of what makes it, such as the operator.
+    pub fn namespaces(&self) -> BTreeSet<&str> {
+        let awaited = self.make.iter().filter_map(|act| match act {
+            MeshAct::Await(parts) => Some(parts),
+            _ => None,
+        });
+        let parts = awaited.flatten().chain(&self.parts).filter_map(|part| part.namespace.as_deref());
+        parts.chain([self.namespace.as_str()]).collect()
+    }
+
     fn has_control_plane(&self) -> bool {
         self.parts.iter().any(|part| part.kind == "Deployment" && part.name.starts_with("istiod"))
     }

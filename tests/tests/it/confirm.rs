@@ -203,6 +203,26 @@ pub(crate) fn unconfirmed_changes_do_not_survive_boots(lab: &Lab) {
     }
 }
 
+/// A revert takes the restore unit away before it comes to its risky steps, so nobody settles it at boot.
+#[test]
+fn an_unconfirmed_undo_that_a_boot_cut_off_is_in_nobodys_way() {
+    need_lab!();
+    let lab = Lab::up(Spec::test(1)).unwrap();
+    let host = lab.host("cp1");
+    rack_within(&lab, "net.ipv4.conf.all.arp_ignore: 1", WITHIN_AN_HOUR);
+    for command in ["apply", "revert"] {
+        expect(&lab, &["apply", "--yes"], 0);
+        let (revert, _) = unconfirmed(&lab, &host, &["revert", "--yes"]);
+        assert_eq!(live(&host, "arp_ignore"), "0");
+        revert.kill();
+        host.kill().unwrap();
+        host.boot().unwrap();
+        expect(&lab, &[command, "--yes"], 0);
+        expect(&lab, &["revert", "--yes"], 0);
+        assert_eq!((live(&host, "arp_ignore"), written(&host)), ("0".to_owned(), String::new()));
+    }
+}
+
 /// Nothing is forgotten here: the operator still knows the way to both, and only a neighbour notices.
 #[test]
 fn a_neighbour_bears_witness_against_a_node_that_went_deaf() {

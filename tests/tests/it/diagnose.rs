@@ -3,27 +3,25 @@
 
 use std::time::Duration;
 
-use rackwright_lab::{
-    Cluster, ClusterDefect, Istio, Metallb, Output, Release, Spec, await_until, need_cluster,
-};
+use rackwright_lab::{Cluster, ClusterDefect, Metallb, Output, Release, Spec, await_until, need_cluster};
 
 use crate::cluster_rack::{kube, system, write};
 use crate::operator::{ends, rackwright};
 
 const LIMIT: Duration = Duration::from_secs(150);
 
-fn diagnose(cluster: &Cluster, arguments: &[&str]) -> Output {
+pub(crate) fn diagnose(cluster: &Cluster, arguments: &[&str]) -> Output {
     ends(rackwright(cluster.lab(), &[&["diagnose"], arguments].concat()))
 }
 
 /// Waits until this cause is told, and returns what is said of it, without what differs from run to run.
 #[track_caller]
-fn cause(cluster: &Cluster, name: &str) -> String {
+pub(crate) fn cause(cluster: &Cluster, name: &str) -> String {
     cause_of(cluster, &[], name)
 }
 
 #[track_caller]
-fn cause_of(cluster: &Cluster, arguments: &[&str], name: &str) -> String {
+pub(crate) fn cause_of(cluster: &Cluster, arguments: &[&str], name: &str) -> String {
     let head = format!("{:<12} {name}", "cause");
     let said = await_until(&format!("the doctor finds {name}"), LIMIT, || {
         let output = diagnose(cluster, arguments);
@@ -36,9 +34,9 @@ fn cause_of(cluster: &Cluster, arguments: &[&str], name: &str) -> String {
     masked(said.unwrap().split("\n\n").next().unwrap_or_default())
 }
 
-/// Waits until nothing is wrong, and insists that it did not take long to tell.
+/// Waits until nothing is wrong.
 #[track_caller]
-fn well(cluster: &Cluster) {
+pub(crate) fn well(cluster: &Cluster) {
     await_until("the doctor finds nothing", LIMIT, || {
         let output = diagnose(cluster, &[]);
         match output.code {
@@ -115,23 +113,11 @@ fn what_is_wrong_with_names_and_nodes_is_told_apart() {
     let told = defects.map(|(defect, name)| shown(&cluster, defect, name));
     insta::assert_snapshot!("names_and_nodes", told.join("\n\n"));
 
-    another_network(&cluster);
+    insta::assert_snapshot!("ranges_overlap", shown(&cluster, ClusterDefect::CidrOverlap, "ranges-overlap"));
+    what_no_branch_explains(&cluster);
     without_the_api(&cluster);
+    while_others_are_silent(&cluster);
     upstreams(&cluster);
-}
-
-/// A VPN whose routes cover pods of the others.
-fn another_network(cluster: &Cluster) {
-    let host = cluster.lab().host("w1");
-    let ranges = "sed -n 's/^route replace \\([0-9.]*\\).24 .*/\\1/p' /etc/pod-network/routes";
-    host.read(&format!(
-        "ip link add vpn0 type bridge && ip address add 10.8.0.2/24 dev vpn0 && ip link set vpn0 up && \
-         for half in $({ranges}); do ip route add $half/25 dev vpn0; done"
-    ))
-    .unwrap();
-    insta::assert_snapshot!("ranges_overlap", cause(cluster, "ranges-overlap"));
-    host.read("ip link delete vpn0").unwrap();
-    well(cluster);
 }
 
 fn without_the_api(cluster: &Cluster) {
@@ -205,9 +191,46 @@ fn reasons_of_addresses_and_webhooks_are_told() {
     assert!(said.contains("asks Service metallb-system/webhook-service"), "{said}");
 }
 
+/// Neither a host nor the API refuses; they do not answer at all. What that takes is told: a machine may be busy.
+fn while_others_are_silent(cluster: &Cluster) {
+    let took = |what: &str, silent: &[&str]| {
+        let output = diagnose(cluster, &["--json"]);
+        let said: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+        rackwright_lab::talk::say(format_args!("a diagnosis takes {} ms {what}", said["tookMs"]));
+        let not_asked = said["notAsked"].to_string();
+        silent.iter().for_each(|one| assert!(not_asked.contains(&format!("\"{one}: ")), "{said:#}"));
+    };
+    took("where all answer", &[]);
+    cluster.lab().unplug("w2").unwrap();
+    took("where a host is silent", &["w2"]);
+    let (host, drop) = (cluster.lab().host("cp1"), "tcp dport 6443 drop");
+    host.read(&format!(
+        "nft 'table inet theirs {{ chain input {{ type filter hook input priority 0; {drop}; }}; }}'"
+    ))
+    .unwrap();
+    took("where the API is silent, too", &["w2", "the API"]);
+    host.read("nft delete table inet theirs").unwrap();
+    cluster.lab().plug("w2").unwrap();
+    well(cluster);
+}
+
+/// What is wrong, and no branch of the tree: nothing is claimed, and it is said what to look at.
+fn what_no_branch_explains(cluster: &Cluster) {
+    let host = cluster.lab().host("w1");
+    let chain = "chain output { type filter hook output priority 0; udp dport 53 drop; tcp dport 53 drop; };";
+    host.read(&format!("nft 'table inet theirs {{ {chain} }}'")).unwrap();
+    let output = diagnose(cluster, &[]);
+    assert_eq!(output.code, 3, "{}{}", output.stdout, output.stderr);
+    for word in ["w1 asks 10.96.0.10 over UDP", "tcpdump -ni any port 53"] {
+        assert!(output.stdout.contains(word), "no {word:?} in\n{}", output.stdout);
+    }
+    host.read("nft delete table inet theirs").unwrap();
+    well(cluster);
+}
+
 /// Packets that hosts should let through and do not: a table of somebody else's.
 #[track_caller]
-fn dropping(cluster: &Cluster, rules: &str, name: &str) -> String {
+pub(crate) fn dropping(cluster: &Cluster, rules: &str, name: &str) -> String {
     let hosts = cluster.lab().hosts();
     for host in &hosts {
         host.read(&format!("nft 'table inet theirs {{ {rules} }}'")).unwrap();
@@ -255,6 +278,24 @@ fn a_coredns_that_cannot_start_and_a_node_that_is_gone_are_told() {
     on("null");
     well(&cluster);
 
+    // It runs and serves names, but nothing answers its readiness probe.
+    let anew = |corefile: &str| {
+        system(&cluster, &["scale", "deployment/coredns", "--replicas=0"]);
+        set(corefile);
+        system(&cluster, &["scale", "deployment/coredns", "--replicas=2"]);
+    };
+    assert!(good.contains("    ready\n"), "{good}");
+    anew(&good.replace("    ready\n", ""));
+    let said = cause(&cluster, "dns-not-ready");
+    assert!(said.contains("(not ready)"), "{said}");
+    // It is ready, and listens elsewhere.
+    assert!(good.contains(".:53 {"), "{good}");
+    anew(&good.replace(".:53 {", ".:5353 {"));
+    let said = cause(&cluster, "dns-pod-silent");
+    assert!(said.contains("over UDP: connection refused"), "{said}");
+    anew(&format!("{good}\n"));
+    well(&cluster);
+
     let drops = "chain forward { type filter hook forward priority 0; policy drop; };";
     dropping(&cluster, drops, "forward-dropped");
 
@@ -264,39 +305,4 @@ fn a_coredns_that_cannot_start_and_a_node_that_is_gone_are_told() {
     assert!(said.contains("on w1"), "{said}");
     host.read("systemctl start kubelet").unwrap();
     well(&cluster);
-}
-
-#[test]
-#[ignore = "long: a mesh of its own"]
-fn troubles_of_a_mesh_are_told() {
-    need_cluster!();
-    let cluster = Cluster::up(Spec::test(2).kube(Release::V1_37).istio(Istio::V1_29)).unwrap();
-    cluster.install_metallb(Metallb::V0_13).unwrap();
-    cluster.give_pool().unwrap();
-    cluster.install_istio(Istio::V1_29).unwrap();
-    write(&cluster, &["dns: {}"]);
-    well(&cluster);
-    cluster.spoil("cp1", ClusterDefect::GatewayRejects).unwrap();
-    let said = cause(&cluster, "gateway-rejects");
-    assert!(said.contains("rejected"), "{said}");
-    cluster.heal("cp1", ClusterDefect::GatewayRejects).unwrap();
-    well(&cluster);
-
-    let istiod = |replicas: &str| {
-        let replicas = format!("--replicas={replicas}");
-        kube(&cluster, &["scale", "deployment/istiod", "--namespace=istio-system", &replicas]);
-    };
-    istiod("0");
-    cause(&cluster, "istiod-not-ready");
-    istiod("1");
-    well(&cluster);
-
-    let hooks = ["forward", "output"]
-        .map(|hook| format!("chain {hook} {{ type filter hook {hook} priority 0; tcp dport 15012 drop; }};"));
-    dropping(&cluster, &hooks.join(" "), "istiod-unreachable");
-
-    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: slow}\nspec: {containers: [{name: web, image: \
-               'docker.io/library/busybox:lab', command: [sleep, '600'], readinessProbe: {tcpSocket: {port: 80}}}]}\n";
-    cluster.apply(pod).unwrap();
-    cause_of(&cluster, &["--pod", "default/slow"], "pod-not-ready");
 }

@@ -177,6 +177,7 @@ fn no_mesh_without_dns_and_none_beside_somebody_elses() {
     says(&desk.ends(3, &["check"]), "mesh-dns");
 
     dns("--replicas=1");
+    what_only_pods_miss(&desk);
     cut_off(&desk);
 
     desk.ends(0, &["revert", "--yes"]);
@@ -186,6 +187,32 @@ fn no_mesh_without_dns_and_none_beside_somebody_elses() {
     says(&theirs, "not by us");
     says(&desk.ends(0, &["status"]), "cluster v");
     is_ready(&desk, "deployment/istiod");
+}
+
+/// A firewall's rules for what is forwarded: the host's own questions are answered all the same.
+fn what_only_pods_miss(desk: &Desk) {
+    desk.deploy_web("asks", 1).unwrap();
+    let host = desk.lab().host("cp1");
+    let drop = |what: &str| {
+        let pods = "ip saddr 10.244.0.0/16 ip daddr 10.244.0.0/16";
+        let chain = format!("chain forward {{ type filter hook forward priority 0; {pods} {what} drop; }};");
+        host.read(&format!(
+            "nft 'table inet theirs {{}}; delete table inet theirs; table inet theirs {{ {chain} }}'"
+        ))
+        .unwrap();
+    };
+    says(&desk.ends(0, &["check", "--all"]), "it answers the pods 10.244.");
+    drop("");
+    let shut = refused(desk, 3);
+    for word in ["mesh-dns", "dns-from-pods", "asked by the pod 10.244.", "over UDP and TCP"] {
+        says(&shut, word);
+    }
+    says(&desk.ends(3, &["check"]), "dns-from-pods");
+    // A mesh can live without long answers.
+    drop("tcp dport 53");
+    says(&refused(desk, 3), "over TCP");
+    desk.waive("mesh-dns");
+    desk.ends(0, &["plan"]);
 }
 
 /// A coordinator that dies while istioctl works: the next one does all of it.
@@ -200,6 +227,7 @@ fn cut_off(desk: &Desk) {
     unlock(desk);
     let status = desk.ends(4, &["status"]);
     says(&status, "mesh/default");
+    // By the waiver alone.
     desk.ends(0, &["apply", "--yes"]);
     is_ready(desk, "deployment/istio-ingressgateway");
     says(&desk.ends(0, &["plan", "--exit-code"]), "nothing to do");

@@ -13,7 +13,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 const REVISION: &str = "1-29-1";
 
 #[test]
-#[ignore = "long: the operator takes minutes; its end fails: namespace istio-operator is still there after a revert"]
+#[ignore = "long: the operator takes minutes for what istioctl does in seconds"]
 fn the_operator_installs_and_goes() {
     need_cluster!();
     let desk = desk(Spec::test(1).istio(Istio::V1_23));

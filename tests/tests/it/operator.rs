@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -217,12 +217,16 @@ impl<'a> Rack<'a> {
     }
 }
 
-/// A host's runs by their ids: what the journals on its disk tell, read behind its back.
+/// A host's runs by their ids: what the journals on its disk tell, read behind its back. A host whose disk is not this
+/// machine's is asked.
 pub(crate) fn journals(host: &Host) -> BTreeMap<String, Vec<Event>> {
-    if host.is_vm() {
-        return journals_inside(host);
+    match host.root() {
+        Ok(root) => journals_below(&root),
+        Err(_) => host.sh(JOURNALS).map_or_else(|_| BTreeMap::new(), |told| journals_told(&told.stdout)),
     }
-    let Ok(root) = host.root() else { return BTreeMap::new() };
+}
+
+fn journals_below(root: &Path) -> BTreeMap<String, Vec<Event>> {
     let Ok(runs) = fs::read_dir(root.join("var/lib/rackwright/runs")) else { return BTreeMap::new() };
     let journal = |run: fs::DirEntry| {
         let bytes = fs::read(run.path().join("journal.jsonl")).ok()?;
@@ -231,13 +235,22 @@ pub(crate) fn journals(host: &Host) -> BTreeMap<String, Vec<Event>> {
     runs.flatten().filter_map(journal).collect()
 }
 
-/// The same of a virtual machine, which must be asked.
-fn journals_inside(host: &Host) -> BTreeMap<String, Vec<Event>> {
-    let script =
-        "cd /var/lib/rackwright/runs 2>/dev/null || exit 0; tail -n +1 -v */journal.jsonl 2>/dev/null";
-    let Ok(said) = host.sh(script) else { return BTreeMap::new() };
-    let parts = said.stdout.split("==> ").filter_map(|part| part.split_once("/journal.jsonl <==\n"));
-    parts.map(|(run, text)| (run.to_owned(), journal::parse(text.trim_end().as_bytes()).0)).collect()
+/// No line of a journal begins with a colon; a line that was torn stays one, for the newline before the next name is
+/// no part of it.
+const JOURNALS: &str = r"
+cd /var/lib/rackwright/runs 2>/dev/null || exit 0
+for run in *; do
+  test -f $run/journal.jsonl && printf '\n:%s\n' $run && cat $run/journal.jsonl
+done
+true
+";
+
+fn journals_told(text: &str) -> BTreeMap<String, Vec<Event>> {
+    let journal = |told: &str| {
+        let (run, text) = told.split_once('\n')?;
+        Some((run.to_owned(), journal::parse(text.as_bytes()).0))
+    };
+    text.split("\n:").filter_map(journal).collect()
 }
 
 /// The run of a host that began last. Ids do not tell: they begin with the second, and two runs fit into one.

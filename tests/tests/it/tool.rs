@@ -16,14 +16,14 @@ use crate::operator::{Held, LIMIT, Rack, Working, coded, expect, journals, rackw
 const TREE: &str = "/usr/local/lib/rackwright/tools";
 
 /// A release archive with the publisher's layout, in the rack's folder. Returns its file name and SHA-256.
-struct Archive {
+pub(crate) struct Archive {
     file: String,
     sha256: String,
 }
 
 impl Archive {
     /// Its `istioctl` tells the version. `ballast` are bytes that nothing makes smaller.
-    fn new(lab: &Lab, version: &str, ballast: usize) -> Self {
+    pub(crate) fn new(lab: &Lab, version: &str, ballast: usize) -> Self {
         Self::changed(lab, version, ballast, |_| Vec::new())
     }
 
@@ -52,7 +52,7 @@ impl Archive {
         Self { file, sha256 }
     }
 
-    fn pushed(&self) -> String {
+    pub(crate) fn pushed(&self) -> String {
         format!("{{path: {}, sha256: {}}}", self.file, self.sha256)
     }
 }

@@ -4,7 +4,7 @@
 use k8s_openapi::api::core::v1::Namespace;
 use proptest::prelude::*;
 use rackwright_proto::cluster::receipt::Done;
-use rackwright_proto::cluster::{ClusterSeen, PlannedClusterStep};
+use rackwright_proto::cluster::{ClusterSeen, Family, ObjectSeen, ObjectStep, PlannedClusterStep};
 use rackwright_proto::name::RunId;
 use rackwright_proto::plan::Purpose;
 use serde::de::DeserializeOwned;
@@ -224,6 +224,53 @@ fn a_namespace_is_not_istios_alone() {
     facts.mesh.objects.deployments.push(object(theirs));
     let found = foreign(&facts.mesh, "istio-system", &facts.ledger);
     assert_eq!(found, ["Deployment kiali", "Secret shop-certificate", "Secret cacerts"]);
+}
+
+/// A namespace that a run made for Istio.
+fn made(facts: &mut ClusterFacts, name: &str) {
+    let live = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "uid": name}});
+    let step = ClusterStep::Object(Box::new(ObjectStep {
+        family: Family::Mesh,
+        api_version: "v1".into(),
+        kind: "Namespace".into(),
+        namespace: None,
+        name: name.into(),
+        want: Some(live.clone()),
+    }));
+    let nothing = Done { sha256: String::new(), uid: None };
+    facts.ledger.intend(&run(), &step, &ClusterSeen::Object(ObjectSeen::default()), nothing, None);
+    facts.ledger.done(&step.key(), digest::object(&live));
+    let undo = step.inverse(&ClusterSeen::Object(ObjectSeen::default())).unwrap();
+    facts.balancer.live.insert(undo.key(), live);
+}
+
+fn titles(planned: &crate::cluster::plan::Planned) -> Vec<String> {
+    planned.steps.iter().map(|s| s.step.title()).collect()
+}
+
+#[test]
+fn a_namespace_goes_after_what_is_in_it_and_stays_with_what_stays() {
+    let wanted = Install { method: IstioMethod::Operator, ..install((23, 2), None) };
+    let mut facts = installed(&wanted);
+    // Made by a later run than what is in it.
+    made(&mut facts, "istio-operator");
+    made(&mut facts, "istio-system");
+    let undone =
+        ["uninstall Istio 1.23.2", "delete Namespace istio-system", "delete Namespace istio-operator"];
+    assert_eq!(titles(&revert(&facts)), undone);
+
+    let elsewhere = Install { namespace: "mesh".into(), ..install((24, 0), Some("new")) };
+    facts.mesh.objects.namespaces = vec![namespace("shop", json!({"istio-injection": "enabled"}))];
+    let planned = plan(&facts, &wants(&elsewhere));
+    assert_eq!(titles(&planned), ["install Istio 1.24.0, revision new"]);
+    facts.mesh.objects.namespaces.clear();
+    let planned = plan(&facts, &wants(&elsewhere));
+    assert_eq!(titles(&planned)[1..], undone);
+
+    facts.mesh.configs[0].data = Some([("mesh".to_owned(), "by hand".to_owned())].into());
+    let left = revert(&facts);
+    assert_eq!(titles(&left), [""; 0]);
+    assert_eq!(names(&left.findings), ["cluster-changed-by-others", "holds-others", "holds-others"]);
 }
 
 proptest! {

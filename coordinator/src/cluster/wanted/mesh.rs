@@ -1,4 +1,4 @@
-//! Istio: its namespace, then the installation of the revision that the rack names. What hosts must have for it.
+//! Istio: its namespaces, then the installation of the revision that the rack names. What hosts must have for it.
 
 use rackwright_proto::cluster::mesh::{MeshStep, MeshWant};
 use rackwright_proto::cluster::{ClusterStep, Family, ObjectStep};
@@ -13,7 +13,8 @@ use crate::cluster::mesh::installation;
 use crate::cluster::sight::MeshWanted;
 use crate::findings::Check;
 use crate::mesh::release::Minor;
-use crate::mesh::{View, judge};
+use crate::mesh::{OPERATOR_NAMESPACE, View, judge};
+use crate::rack::model::kubernetes::IstioMethod;
 
 const WHY: &str = "kubernetes.istio";
 
@@ -26,8 +27,7 @@ const SYSCTLS: &[(&str, &str)] = &[("net.ipv4.ip_forward", "1"), ("net.bridge.br
 
 pub(super) fn steps(scene: Scene<'_>) -> Vec<WantedStep> {
     let Some(wanted) = &scene.sight.mesh else { return Vec::new() };
-    let step = |step| WantedStep { step, why: WHY.into() };
-    vec![step(namespace(&wanted.install.namespace)), step(revision(wanted))]
+    before_a_look(wanted).into_iter().map(|step| WantedStep { step, why: WHY.into() }).collect()
 }
 
 fn namespace(name: &str) -> ClusterStep {
@@ -52,9 +52,13 @@ pub fn revision(wanted: &MeshWanted) -> ClusterStep {
     }))
 }
 
-/// All that Istio leads to before a cluster was looked at: what is to be looked for there.
+/// All that Istio leads to before a cluster was looked at: what is to be looked for there. Istio's tools make these
+/// namespaces, too, where they lack, but never take them away. One of a gateway alone is left to them: it is made for
+/// what others put there.
 pub fn before_a_look(wanted: &MeshWanted) -> Vec<ClusterStep> {
-    vec![namespace(&wanted.install.namespace), revision(wanted)]
+    let operators = (wanted.install.method == IstioMethod::Operator).then_some(OPERATOR_NAMESPACE);
+    let places = [wanted.install.namespace.as_str()].into_iter().chain(operators);
+    places.map(namespace).chain([revision(wanted)]).collect()
 }
 
 pub(super) fn gates(scene: Scene<'_>) -> Vec<Finding> {
@@ -122,23 +126,24 @@ fn host<'a>(node: &NodeName, seen: impl Fn(&HostStep) -> Option<&'a Seen>) -> Fi
     }
 }
 
-/// Whether the cluster's DNS can bear a mesh, from what hosts heard of it: `asked` are its findings, passes too. What
-/// comes first in the same run may still mend it.
+/// Whether the cluster's DNS can bear a mesh, from what hosts and their pods heard of it: `asked` are its findings,
+/// passes too. What comes first in the same run may still mend it.
 pub fn dns_gate(asked: &[Finding], mended: bool) -> Finding {
     let bad: Vec<&Finding> =
         asked.iter().filter(|f| f.severity == Severity::Error && f.waived.is_none()).collect();
-    let hosts =
-        asked.iter().filter(|f| f.severity == Severity::Pass).map(|f| f.nodes.len()).max().unwrap_or(0);
-    let what = "whether CoreDNS answers every host, over UDP and TCP, at its Service's address and at each of its pods";
+    let (pods, hosts): (Vec<&Finding>, Vec<&Finding>) = asked.iter().partition(|f| f.name == "dns-from-pods");
+    let pods = pods.first().map_or("nobody asked from inside of a pod", |found| &found.observed);
+    let what = "whether CoreDNS answers every host, and a pod on each, over UDP and TCP, at its Service's address and \
+                at each of its pods";
     let check = Check::new("mesh-dns", &[], "CoreDNS", what, "answers from all of them");
     let observed = |found: &Finding| format!("{} ({})", found.observed, found.name);
     let fix = "mend it first: without DNS no proxy finds istiod, and gateways stay at 0/1; `rackwright diagnose` looks \
                for the cause";
     match bad.as_slice() {
-        [] if hosts == 0 && !asked.iter().any(|f| f.severity == Severity::Pass) => {
+        [] if !hosts.iter().any(|f| f.severity == Severity::Pass || f.waived.is_some()) => {
             check.warning("nobody could be asked", "see that the agents of the nodes can be reached")
         }
-        [] => check.pass("it answers all hosts; from inside of a pod nobody asked"),
+        [] => check.pass(format!("it answers all hosts; from inside of pods: {pods}")),
         bad if mended => check.warning(
             bad.iter().map(|f| observed(f)).collect::<Vec<_>>().join("; "),
             "steps before the mesh may mend it: it is asked again right before the installation",
@@ -185,6 +190,13 @@ mod tests {
         let waived = Finding { waived: Some("known".into()), ..silent };
         assert!(!dns_gate(&[waived], false).blocks());
         let good = Check::new("dns-answers", &[], "CoreDNS", "", "").pass("it does");
-        assert_eq!(dns_gate(&[good], false).severity, Severity::Pass);
+        assert_eq!(dns_gate(std::slice::from_ref(&good), false).severity, Severity::Pass);
+        let pods = || Check::new("dns-from-pods", &[], "CoreDNS", "", "");
+        let shut = dns_gate(&[good.clone(), pods().error("nothing for one on w1", "")], false);
+        assert!(shut.blocks() && shut.observed == "nothing for one on w1 (dns-from-pods)", "{shut:?}");
+        let none = dns_gate(&[good, pods().warning("there is none", "")], false);
+        assert_eq!(none.observed, "it answers all hosts; from inside of pods: there is none");
+        // Pods alone are no hosts.
+        assert_eq!(dns_gate(&[pods().pass("it does")], false).observed, "nobody could be asked");
     }
 }

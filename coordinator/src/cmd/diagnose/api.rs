@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhookConfiguration, ServiceReference, ValidatingWebhookConfiguration,
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -14,6 +14,7 @@ use crate::cli::DiagnoseArgs;
 use crate::cluster::facts::ClusterFacts;
 use crate::cmd::{Context, cluster};
 use crate::diagnose::case::Cluster;
+use crate::diagnose::hook::Asks;
 use crate::diagnose::read::{self, More, ObjectName};
 use crate::kube::gather::{Wishes, gather};
 use crate::kube::{Api, KubeError, Logs, Patience, Selector, act};
@@ -105,17 +106,16 @@ async fn more(api: &Api, kubernetes: &Kubernetes, args: &DiagnoseArgs) -> Result
     };
     let (hooks, mesh, pod) = tokio::join!(hooks(api), mesh(api, kubernetes), pod);
     let hooks = hooks?;
-    let services: BTreeSet<ObjectName> = hooks.iter().map(|(_, service)| service.clone()).collect();
-    let slices = join_all(services.iter().map(|(namespace, name)| async move {
-        let of = Selector::namespace(namespace).labels(format!("kubernetes.io/service-name={name}"));
-        api.list::<EndpointSlice>(&of).await.map(|listed| listed.items)
-    }));
-    let slices: Vec<Vec<EndpointSlice>> = slices.await.into_iter().collect::<Result<_, _>>()?;
-    Ok(More { hooks, endpoints: slices.concat(), mesh: mesh?, pod: pod?, ..More::default() })
+    let services: BTreeSet<&ObjectName> = hooks.iter().map(|asks| &asks.service).collect();
+    let found = join_all(services.into_iter().map(|name| hooked(api, name))).await;
+    let found: Vec<_> = found.into_iter().collect::<Result<_, _>>()?;
+    let (hooked, slices): (Vec<Option<Service>>, Vec<Vec<EndpointSlice>>) = found.into_iter().unzip();
+    let hooked = hooked.into_iter().flatten().collect();
+    Ok(More { hooks, hooked, endpoints: slices.concat(), mesh: mesh?, pod: pod?, ..More::default() })
 }
 
-/// Webhooks whose failure refuses what was wanted, with their Services.
-async fn hooks(api: &Api) -> Result<Vec<(String, ObjectName)>, KubeError> {
+/// Webhooks whose failure refuses what was wanted.
+async fn hooks(api: &Api) -> Result<Vec<Asks>, KubeError> {
     let all = Selector::all();
     let (validating, mutating) = tokio::join!(
         api.list::<ValidatingWebhookConfiguration>(&all),
@@ -124,15 +124,13 @@ async fn hooks(api: &Api) -> Result<Vec<(String, ObjectName)>, KubeError> {
     let mut found = Vec::new();
     for one in validating?.items {
         let name = format!("ValidatingWebhookConfiguration/{}", one.metadata.name.unwrap_or_default());
-        let hooks =
-            one.webhooks.into_iter().flatten().map(|hook| (hook.failure_policy, hook.client_config.service));
-        found.extend(hooks.filter_map(|(policy, service)| refusing(&name, policy, service)));
+        let hooks = one.webhooks.into_iter().flatten();
+        found.extend(hooks.filter_map(|hook| refusing(&name, hook.failure_policy, hook.client_config)));
     }
     for one in mutating?.items {
         let name = format!("MutatingWebhookConfiguration/{}", one.metadata.name.unwrap_or_default());
-        let hooks =
-            one.webhooks.into_iter().flatten().map(|hook| (hook.failure_policy, hook.client_config.service));
-        found.extend(hooks.filter_map(|(policy, service)| refusing(&name, policy, service)));
+        let hooks = one.webhooks.into_iter().flatten();
+        found.extend(hooks.filter_map(|hook| refusing(&name, hook.failure_policy, hook.client_config)));
     }
     found.sort_unstable();
     found.dedup();
@@ -140,13 +138,20 @@ async fn hooks(api: &Api) -> Result<Vec<(String, ObjectName)>, KubeError> {
     Ok(found)
 }
 
-fn refusing(
-    name: &str,
-    policy: Option<String>,
-    service: Option<ServiceReference>,
-) -> Option<(String, ObjectName)> {
-    let service = service.filter(|_| policy.as_deref() != Some("Ignore"))?;
-    Some((name.to_owned(), (service.namespace, service.name)))
+fn refusing(name: &str, policy: Option<String>, client: WebhookClientConfig) -> Option<Asks> {
+    let service = client.service.filter(|_| policy.as_deref() != Some("Ignore"))?;
+    Some(Asks::new(name, service))
+}
+
+/// A webhook's Service, and its endpoints.
+async fn hooked(
+    api: &Api,
+    (namespace, name): &ObjectName,
+) -> Result<(Option<Service>, Vec<EndpointSlice>), KubeError> {
+    let of = Selector::namespace(namespace).labels(format!("kubernetes.io/service-name={name}"));
+    let (service, slices) =
+        tokio::join!(api.get::<Service>(Some(namespace), name), api.list::<EndpointSlice>(&of));
+    Ok((service?, slices?.items))
 }
 
 /// Pods of istiod, and of gateways: those of the well-known labels, and of the rack's gateways.

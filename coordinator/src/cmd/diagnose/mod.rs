@@ -18,6 +18,8 @@ use crate::console::Console;
 use crate::diagnose::case::{Case, Cluster, Host};
 use crate::diagnose::{Verdict, ask, diagnose};
 use crate::exit::Exit;
+use crate::proof::dns::outside_name;
+use crate::rack::Node;
 use crate::survey::{self, About, Surveyed};
 use crate::{fleet, report};
 
@@ -35,8 +37,7 @@ pub async fn run(console: Console, args: DiagnoseArgs) -> Exit {
         Err(exit) => return exit,
     };
     let began = Instant::now();
-    let (mut heard, lost) = sessions(&context).await;
-    let mut case = gathered(&context, &mut heard, lost, &args).await;
+    let (mut heard, mut case) = gathered(&context, &args).await;
     examine(&context, &mut heard, &mut case).await;
     listen(&context, &mut heard, &mut case).await;
     let found = diagnose(&case);
@@ -59,10 +60,10 @@ pub async fn run(console: Console, args: DiagnoseArgs) -> Exit {
     }
 }
 
-/// Hosts that were heard, and why others were not, by name.
-async fn sessions(context: &Context) -> (Vec<Surveyed>, BTreeMap<String, String>) {
+/// Of these hosts those that were heard, and why others were not, by name.
+async fn sessions(context: &Context, nodes: Vec<&Node>) -> (Vec<Surveyed>, BTreeMap<String, String>) {
     let surveyor = context.surveyor();
-    let results = fleet::each(context.parallel, context.nodes(), |node| {
+    let results = fleet::each(context.parallel, nodes, |node| {
         let surveyor = &surveyor;
         async move {
             let nodes = [node];
@@ -91,20 +92,24 @@ fn words(fault: &Fault) -> String {
     fault.to_string()
 }
 
-/// The case as far as it is known without asking the hosts about it.
-async fn gathered(
-    context: &Context,
-    heard: &mut [Surveyed],
-    lost: BTreeMap<String, String>,
-    args: &DiagnoseArgs,
-) -> Case {
+/// The case as far as it is known without asking the hosts about it, and those that were heard. A worker that is waited
+/// for keeps nobody from asking the API.
+async fn gathered(context: &Context, args: &DiagnoseArgs) -> (Vec<Surveyed>, Case) {
     let mut not_asked = Vec::new();
-    let asked = tokio::time::timeout(API, api::ask(context, heard, args, &mut not_asked)).await;
-    let cluster = asked.unwrap_or_else(|_| Err(format!("it did not answer all within {} s", API.as_secs())));
+    let (planes, workers) = context.nodes().into_iter().partition(|node| node.is_control_plane());
+    let api = async {
+        let (mut heard, lost) = sessions(context, planes).await;
+        let asked = tokio::time::timeout(API, api::ask(context, &mut heard, args, &mut not_asked)).await;
+        let late = || Err(format!("it did not answer all within {} s", API.as_secs()));
+        (heard, lost, asked.unwrap_or_else(|_| late()))
+    };
+    let ((mut heard, mut lost, cluster), (others, gone)) = tokio::join!(api, sessions(context, workers));
+    heard.extend(others);
+    lost.extend(gone);
     let rack = &context.loaded.rack;
     let known: BTreeMap<&str, &Network> =
         heard.iter().map(|one| (one.session.node.as_str(), &one.facts.network)).collect();
-    let host = |node: &&crate::rack::Node| {
+    let host = |node: &&Node| {
         let name = node.name.to_string();
         let address = address(node.address.ip(), cluster.as_ref().ok(), &name);
         let network = known.get(name.as_str()).map(|network| (*network).clone());
@@ -126,7 +131,7 @@ async fn gathered(
             of_rack - hosts.len()
         ));
     }
-    Case { cluster, hosts, not_asked }
+    (heard, Case { cluster, hosts, not_asked })
 }
 
 /// A host's address among nodes: as the cluster has it, else as the rack has it.
@@ -142,11 +147,10 @@ async fn examine(context: &Context, heard: &mut [Surveyed], case: &mut Case) {
         // Their settings are not read yet: traces tell them.
         Err(_) => kubelets_dns(context, heard).await,
     };
-    let questions: BTreeMap<String, _> = case
-        .hosts
-        .iter()
-        .map(|host| (host.name.clone(), ask::ask(host, &case.hosts, case.cluster.as_ref().ok(), &dns)))
-        .collect();
+    let outside = outside_name(fastrand::u64(..));
+    let ask = |host| ask::ask(host, &case.hosts, case.cluster.as_ref().ok(), &dns, &outside);
+    let questions: BTreeMap<String, _> =
+        case.hosts.iter().map(|host| (host.name.clone(), ask(host))).collect();
     let answers = fleet::each(context.parallel, heard.iter_mut(), |one| {
         let name = one.session.node.to_string();
         let what = questions.get(&name).cloned().unwrap_or_default();

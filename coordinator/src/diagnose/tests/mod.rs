@@ -54,6 +54,17 @@ fn what_is_well_is_said_to_be_well() {
     assert_eq!(diagnose(&World::well().case()).verdict, Verdict::Well);
 }
 
+/// A host that hears no names while its pods do says nothing of CoreDNS's upstream, nor of CoreDNS.
+#[test]
+fn what_one_host_alone_does_not_hear_is_not_explained() {
+    let mut world = World::well();
+    world.lose(|way| way.host == "w1" && !way.from_pod && way.port == 53);
+    let found = diagnose(&world.case());
+    let Verdict::CannotTell { seen, look } = found.verdict else { panic!("{found:?}") };
+    assert!(seen[0].starts_with("w1 asks 10.96.0.10 over UDP"), "{seen:?}");
+    assert!(!look.is_empty());
+}
+
 proptest! {
     /// Whatever comes together, and whatever was not asked: one verdict, and each cause says all that it must.
     #[test]

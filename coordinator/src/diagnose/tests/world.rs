@@ -7,7 +7,7 @@ use rackwright_proto::examine::{
     CniFile, DropRule, Echo, Echoed, Examine, Examined, FromPod, KubeletNames, PodSpace, Rules, ServicePort,
     Tracked, Translation, Tunnel,
 };
-use rackwright_proto::link::{Address, Link, LinkArp, LinkKind, Mac, Network, Route};
+use rackwright_proto::link::{Address, Link, LinkKind, Mac, Network, Route};
 use rackwright_proto::reach::{Asked, Rcode, Reach, Reached, Transport};
 use rackwright_proto::traces::{Chain, Family, KubeletDns};
 
@@ -16,6 +16,8 @@ use super::super::case::{AddressState, Case, Cluster, Dns, Hook, Host, Mesh, Nod
 use super::trouble::Trouble;
 use super::trouble::Trouble as T;
 use crate::balancer::Reason;
+use crate::network::fixtures;
+use crate::proof::dns::{is_outside, outside_name};
 
 /// One packet, or one question.
 #[derive(Debug, Clone, Copy)]
@@ -61,24 +63,7 @@ fn pod(name: &str, node: usize, address: &str) -> Pod {
 }
 
 fn link(name: &str, kind: LinkKind, net: &str, mac: Option<Mac>) -> Link {
-    Link {
-        name: name.into(),
-        index: 2,
-        kind,
-        info_kind: String::new(),
-        mac,
-        mtu: 1500,
-        up: true,
-        carrier: true,
-        broadcast: true,
-        noarp: false,
-        master: None,
-        parent: None,
-        vlan: None,
-        bond_mode: None,
-        addresses: vec![Address { net: net.parse().unwrap(), dynamic: false, secondary: false }],
-        arp: LinkArp::default(),
-    }
+    Link { kind, ..fixtures::link(name, mac, &[net]) }
 }
 
 fn route(to: &str, via: Option<&str>, link: &str) -> Route {
@@ -166,6 +151,7 @@ fn cluster() -> Cluster {
             name: "ValidatingWebhookConfiguration/istio-validator".into(),
             service: "istio-system/istiod".into(),
             endpoints: vec![SocketAddr::new(ip("10.244.1.5"), 15017)],
+            lacks: String::new(),
         }],
         mesh: Some(Mesh {
             istiod: vec![pod("istio-system/istiod-a", 1, "10.244.1.5")],
@@ -391,7 +377,8 @@ impl World {
         };
         let known = cluster.as_ref().ok();
         let dns = [ip(DNS)];
-        let asked: Vec<Examine> = hosts.iter().map(|host| ask::ask(host, &self.hosts, known, &dns)).collect();
+        let asked: Vec<Examine> =
+            hosts.iter().map(|host| ask::ask(host, &self.hosts, known, &dns, &outside_name(7))).collect();
         for (host, asked) in hosts.iter_mut().zip(asked) {
             host.examined = match self.deaf.contains(&host.name.as_str()) {
                 true => Err("reach the node: connection timed out".into()),
@@ -425,7 +412,7 @@ impl World {
 
     fn reached(&self, host: &str, from_pod: bool, asked: &Asked) -> Reached {
         let (to, outside) = match &asked.reach {
-            Reach::Dns { server, name, .. } => (*server, name == "."),
+            Reach::Dns { server, name, .. } => (*server, is_outside(name)),
             Reach::Tcp { address } => (*address, false),
             other => panic!("{other:?} is not asked"),
         };

@@ -63,8 +63,13 @@ pub(super) fn hooks(case: &Case) -> Tested {
         "a webhook that the API server must ask has nobody behind it, so that what it guards is refused",
     );
     for hook in &empty {
+        let lacks = if hook.lacks.is_empty() { "has no ready endpoint" } else { &hook.lacks };
+        found = found.seen(format!("{} asks Service {}, which {lacks}", hook.name, hook.service));
+    }
+    if !first.lacks.is_empty() {
+        let named = "what the webhook names (`clientConfig.service`)";
         found =
-            found.seen(format!("{} asks Service {}, which has no ready endpoint", hook.name, hook.service));
+            found.mend(format!("compare {named} with what is there: `kubectl -n {namespace} get services`"));
     }
     Tested::Confirmed(
         found

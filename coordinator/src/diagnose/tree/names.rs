@@ -320,7 +320,8 @@ fn answers_outside(name: &Name) -> bool {
 pub(super) fn upstream(case: &Case) -> Tested {
     let knows = |out: &Name| {
         let same = |n: &Name| {
-            n.host.name == out.host.name && n.server == out.server && n.transport == Transport::Udp
+            (&n.host.name, n.from, n.server, n.transport)
+                == (&out.host.name, out.from, out.server, Transport::Udp)
         };
         case.names().any(|n| same(&n) && n.good())
     };
@@ -332,7 +333,7 @@ pub(super) fn upstream(case: &Case) -> Tested {
     let loops = case.cluster.as_ref().is_ok_and(|cluster| !cluster.dns.loops.is_empty());
     if failed.is_empty() {
         return Tested::RuledOut(format!(
-            "it told {} of the root",
+            "it told {} what it heard of a name outside",
             list(once(asked.iter().map(|n| &n.host.name)))
         ));
     }
@@ -343,7 +344,7 @@ pub(super) fn upstream(case: &Case) -> Tested {
     let nodes = once(failed.iter().map(|name| name.host.name.as_str()));
     Tested::Confirmed(
         Found::new(Cause::DnsUpstreamSilent, "CoreDNS knows names of the cluster, and its upstream does not answer for others")
-            .seen(format!("asked for the name servers of the root, {} told {} nothing of them", list(&pods), list(&nodes)))
+            .seen(format!("asked for a name outside that nobody has in a cache, {} told {} nothing", list(&pods), list(&nodes)))
             .seen(told(case, failed[0]))
             .mend("name resolvers that answer the nodes in `kubernetes.dns.forward` of the rack, then `rackwright apply`")
             .mend("as it is, it asks whom /etc/resolv.conf of its node names: `kubectl -n kube-system get configmap coredns -o yaml`"),

@@ -15,9 +15,10 @@ use crate::cluster::mesh::receipts;
 use crate::kube::gather::{is_unknown, kind};
 use crate::kube::{Api, KubeError, Selector};
 use crate::mesh::Objects;
+use crate::mesh::profile::NAMESPACE;
 
 /// Where Istio and its operator are unless somebody says otherwise.
-const HOMES: [&str; 2] = ["istio-system", "istio-operator"];
+const HOMES: [&str; 2] = [NAMESPACE, "istio-operator"];
 /// Labels of pods with a proxy of Istio's; gateways have it, too.
 const PROXIES: &str = "service.istio.io/canonical-name";
 /// Kinds of Istio's whose objects are its users': by what they are served as by all versions that we know.
@@ -74,7 +75,8 @@ pub async fn gather(api: &Api, wish: &MeshWish, ledger: &ClusterLedger) -> Resul
         inside(api, &namespace, &mut facts).await?;
     }
     if !facts.objects.deployments.is_empty() {
-        let proxies = Selector::all().labels(PROXIES).bare();
+        // Only containers tell a proxy's version.
+        let proxies = Selector::all().labels(PROXIES).bare_rest();
         facts.objects.pods = api.list::<Pod>(&proxies).await?.items;
     }
     if wish.removing && facts.kinds && takes_kinds(ledger) {

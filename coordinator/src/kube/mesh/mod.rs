@@ -1,6 +1,7 @@
 //! Istio on a cluster: its installation made or removed by its own tools on a control plane, and awaited.
 
 pub mod gather;
+mod helm;
 
 use futures_util::future::LocalBoxFuture;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -155,7 +156,7 @@ async fn purges(api: &Api, step: &MeshStep, seen: &MeshSeen, manner: &Manner<'_>
 
 async fn do_one(api: &Api, act: &MeshAct, doing: &str, manner: &Manner<'_>) -> Result<(), Fault> {
     match act {
-        MeshAct::Run(run) => run_tool(run, doing, manner).await,
+        MeshAct::Run(tool) => run(api, tool, doing, manner).await,
         MeshAct::Apply(object) => act::apply(api, object, manner).await,
         MeshAct::Delete { api_version, kind, namespace, name } => {
             let step = ObjectStep {
@@ -170,6 +171,19 @@ async fn do_one(api: &Api, act: &MeshAct, doing: &str, manner: &Manner<'_>) -> R
             act::delete(api, &step, &seen, manner).await
         }
         MeshAct::Await(parts) => await_parts(api, parts, manner).await,
+    }
+}
+
+async fn run(api: &Api, tool: &ToolRun, doing: &str, manner: &Manner<'_>) -> Result<(), Fault> {
+    helm::unlock(api, tool, manner).await.map_err(|e| fault(&e))?;
+    let failed = match run_tool(tool, doing, manner).await {
+        Err(fault) if fault.kind != FaultKind::Deadline => fault,
+        ended => return ended,
+    };
+    // The control plane where it ran went away, and the next one refused to go on from what it had begun.
+    match helm::unlock(api, tool, manner).await {
+        Ok(true) => run_tool(tool, doing, manner).await,
+        _ => Err(failed),
     }
 }
 

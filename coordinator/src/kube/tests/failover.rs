@@ -8,7 +8,7 @@ use super::server::{Authority, Server, Turn, api, shut};
 use crate::kube::{Door, KubeFault, Notice, Options, Patience, Resource};
 
 const NAMES: &[&str] = &["kubernetes.default.svc"];
-const URL: &str = "https://192.0.2.99:6443";
+pub(super) const URL: &str = "https://192.0.2.99:6443";
 
 fn quick() -> Options {
     let limit = Duration::from_millis(300);
@@ -23,7 +23,7 @@ fn missing() -> Turn {
     Turn::Answer(404, json!({"kind": "Status", "reason": "NotFound", "message": "no"}).to_string())
 }
 
-async fn server(authority: &Authority, script: Vec<Turn>) -> Server {
+pub(super) async fn server(authority: &Authority, script: Vec<Turn>) -> Server {
     Server::start(authority.server(NAMES, |_| {}), script).await
 }
 

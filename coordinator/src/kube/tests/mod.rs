@@ -1,6 +1,7 @@
 //! Doors and words, against a TLS server on loopback.
 
 mod failover;
+mod injection;
 mod kubeconfigs;
 mod server;
 mod tls;

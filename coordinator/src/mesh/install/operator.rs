@@ -10,8 +10,8 @@ use crate::mesh::profile::{Expected, Kind, expected};
 use crate::mesh::settings::operator::IstioOperator;
 
 const PROGRAM: &str = "bin/istioctl";
-/// Where the operator itself lives.
-pub(super) const NAMESPACE: &str = "istio-operator";
+/// Where the operator itself lives. `operator init` makes it, and `operator remove` leaves it.
+pub const NAMESPACE: &str = "istio-operator";
 /// Its Deployment.
 pub(super) const NAME: &str = "istio-operator";
 /// The object's API version and kind.

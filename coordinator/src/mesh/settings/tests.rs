@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{LARGEST, Settings, parse};
 use crate::mesh::Install;
 use crate::rack::diagnostic::render;
+use crate::rack::fixtures::{self, lie_inside};
 use crate::rack::model::kubernetes::Istio;
 
 const GOOD: &str = "\
@@ -138,33 +139,12 @@ fn sound(rack: &Istio, text: &str) -> Result<(), TestCaseError> {
             invalid.diagnostics
         }
     };
-    let lines: Vec<&str> = text.split('\n').collect();
-    for d in &diagnostics {
-        prop_assert!((1..=lines.len()).contains(&d.line), "{d:?}");
-        let width = lines[d.line - 1].chars().count();
-        prop_assert!(d.column >= 1 && d.column <= d.end_column && d.end_column <= width + 1, "{d:?}");
-    }
-    let shown = render("istio.yaml", text, &diagnostics);
-    prop_assert!(shown.chars().all(|c| c == '\n' || !c.is_control()));
-    Ok(())
+    lie_inside("istio.yaml", text, &diagnostics)
 }
 
 fn mutated() -> impl Strategy<Value = String> {
-    let piece = prop_oneof![
-        any::<char>().prop_map(String::from),
-        "[:{}\\[\\],&*!|>'\"%@`#\t\n -]{1,3}",
-        "(~|null|off|010|1\\.30|<<|---|\u{201c}|\u{a0}|\u{feff}|spec|profile: demo\n)",
-    ];
-    let edit = (any::<prop::sample::Index>(), 0usize..30, piece);
-    prop::collection::vec(edit, 1..4).prop_map(|edits| {
-        let mut chars: Vec<char> = GOOD.chars().collect();
-        for (at, cut, piece) in edits {
-            let at = at.index(chars.len() + 1);
-            let end = (at + cut).min(chars.len());
-            chars.splice(at..end, piece.chars());
-        }
-        chars.into_iter().collect()
-    })
+    let words = "(~|null|off|010|1\\.30|<<|---|\u{201c}|\u{a0}|\u{feff}|spec|profile: demo\n)";
+    fixtures::mutated(&[GOOD], words)
 }
 
 proptest! {

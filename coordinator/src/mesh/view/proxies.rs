@@ -15,7 +15,7 @@ const SOME: usize = 3;
 
 pub(super) fn of(pods: &[Pod]) -> Vec<Proxies> {
     let mut groups: BTreeMap<(String, Option<Release>), Vec<String>> = BTreeMap::new();
-    for pod in pods {
+    for pod in pods.iter().filter(|pod| stays(pod)) {
         if let Some(key) = key(pod) {
             groups.entry(key).or_default().push(path(&pod.metadata));
         }
@@ -27,6 +27,12 @@ pub(super) fn of(pods: &[Pod]) -> Vec<Proxies> {
         Proxies { revision, release, some: pods, count }
     };
     groups.into_iter().map(group).collect()
+}
+
+/// Whether a pod has not ended and is not about to.
+fn stays(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// Revision and version of a pod's proxy; none for a pod without one. Of a pod whose containers are not known, its

@@ -69,6 +69,24 @@ fn proxies_are_counted_with_and_without_their_containers() {
     assert_eq!(view.proxies[1].some, ["istio-system/gateway", "shop/a"]);
 }
 
+/// Pods as Kubernetes 1.37 has them with Istio 1.29.1: a gateway of helm's chart and one of istioctl's, and a sidecar that
+/// Kubernetes starts before its workload.
+#[test]
+fn recorded_proxies_tell_their_version_by_their_image() {
+    let mut recorded: Value = serde_json::from_str(include_str!("recorded.json")).unwrap();
+    let of = |pods: &Value| {
+        let view = View::of(&objects(json!([]), |o| o.pods = serde_json::from_value(pods.clone()).unwrap()));
+        let told = view.proxies.iter().map(|p| (p.revision.clone(), p.release, p.count));
+        told.collect::<Vec<_>>()
+    };
+    let count = recorded.as_array().unwrap().len();
+    assert_eq!(of(&recorded), [("default".to_owned(), Some(Release::new(1, 29, 1)), count)]);
+    // One that is about to end is no user of its control plane, and one that ended even less.
+    recorded[0]["metadata"]["deletionTimestamp"] = json!("2026-11-24T00:16:00Z");
+    recorded[1]["status"]["phase"] = json!("Failed");
+    assert_eq!(of(&recorded).iter().map(|(_, _, count)| count).sum::<usize>(), count - 2);
+}
+
 #[test]
 fn helms_releases_are_told_by_what_they_own_and_by_name() {
     let own = json!({"meta.helm.sh/release-name": "mesh", "meta.helm.sh/release-namespace": "istio-system"});

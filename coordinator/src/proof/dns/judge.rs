@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use rackwright_proto::finding::Finding;
-use rackwright_proto::reach::{Asked, Rcode, Reached};
+use rackwright_proto::reach::{Asked, Reached};
 
 use super::table::{Row, rows};
 use super::{DnsCase, DnsPod};
@@ -15,7 +15,7 @@ use crate::proof::names;
 const SLOW_MICROS: u64 = 1_000_000;
 
 /// What all these findings speak of.
-const SUBJECT: &str = "CoreDNS";
+pub(super) const SUBJECT: &str = "CoreDNS";
 
 /// Judges the answers to [`super::ask`]: `asked` is what it returned, `reached` the answers of each node in the same
 /// order.
@@ -203,14 +203,8 @@ fn one_transport(case: &DnsCase, rows: &[Row]) -> Vec<Finding> {
 fn wrong_answers(case: &DnsCase, rows: &[Row]) -> Vec<Finding> {
     let mut groups = BTreeMap::<String, (BTreeSet<IpAddr>, BTreeSet<String>)>::new();
     for row in rows {
-        let addresses = |records: &BTreeSet<String>| records.iter().any(|r| r.parse::<IpAddr>().is_ok());
-        for answer in row.inside() {
-            let said = match answer.rcode {
-                Rcode::NOERROR if addresses(&answer.records) => continue,
-                Rcode::NOERROR => "no address".to_owned(),
-                other => other.to_string(),
-            };
-            let group = groups.entry(said).or_default();
+        for answer in row.inside().filter(|answer| !answer.has_address()) {
+            let group = groups.entry(answer.said()).or_default();
             group.0.insert(row.server);
             group.1.insert(row.node.clone());
         }
@@ -270,7 +264,7 @@ fn upstreams(case: &DnsCase, rows: &[Row]) -> Vec<Finding> {
         error(names::DNS_UPSTREAM_SILENT, SUBJECT)
             .checked("whether CoreDNS knows names outside the cluster")
             .observed(format!(
-                "{}: names of the cluster are known, the name servers of the root are not: {why}; asked from {}{but}",
+                "{}: names of the cluster are known, and of one outside nothing is told: {why}; asked from {}{but}",
                 servers(case, of),
                 list(&nodes)
             ))

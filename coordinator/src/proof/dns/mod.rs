@@ -1,6 +1,7 @@
 //! Whether every node gets answers from CoreDNS: from its Service's address and from each of its pods.
 
 mod judge;
+mod pods;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use crate::cluster::facts::ClusterFacts;
 use crate::cluster::look::is_ready;
 
 pub use judge::judge;
+pub use pods::{ask_from_pods, judge_from_pods};
 #[cfg(test)]
 pub(super) use tests::said_in_cases;
 
@@ -26,8 +28,20 @@ const WITHIN_MS: u32 = 5_000;
 const OUTSIDE_WITHIN_MS: u32 = 8_000;
 /// The most pods that are asked, by name: three questions each from every node.
 pub const MOST_PODS: usize = 32;
-/// A name outside the cluster that every resolver of the world knows: the root, for its name servers.
-const ROOT: &str = ".";
+/// A zone outside of the cluster that never has names (RFC 6761, section 6.4).
+const OUTSIDE: &str = ".invalid.";
+
+/// A name outside of the cluster that no cache has, by a number that was never used before. That there is no such name
+/// is an answer of the upstream all the same. Names that caches keep are still told when the upstream is gone; CoreDNS's
+/// pods that ask each other in a circle keep them for ever.
+pub fn outside_name(fresh: u64) -> String {
+    format!("rackwright-{fresh:016x}{OUTSIDE}")
+}
+
+/// Whether a name is one of these.
+pub fn is_outside(name: &str) -> bool {
+    name.ends_with(OUTSIDE)
+}
 
 /// What the cluster's objects say of DNS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,9 +145,9 @@ impl DnsCase {
     }
 }
 
-/// What each of these hosts that is a node is to ask: for a name of the cluster over UDP and TCP and for the root's name servers,
+/// What each of these hosts that is a node is to ask: for a name of the cluster over UDP and TCP and for `outside`, an [`outside_name`],
 /// at the Service and at each ready pod.
-pub fn ask(case: &DnsCase, hosts: &[String]) -> BTreeMap<String, Vec<Asked>> {
+pub fn ask(case: &DnsCase, hosts: &[String], outside: &str) -> BTreeMap<String, Vec<Asked>> {
     let mut questions = Vec::new();
     let dns = |server: IpAddr, transport, name: String, kind| Reach::Dns {
         server: (server, PORT).into(),
@@ -145,8 +159,8 @@ pub fn ask(case: &DnsCase, hosts: &[String]) -> BTreeMap<String, Vec<Asked>> {
         for transport in [Transport::Udp, Transport::Tcp] {
             questions.push(Asked::new(dns(server, transport, case.name(), case.kind()), WITHIN_MS));
         }
-        let outside = dns(server, Transport::Udp, ROOT.to_owned(), RecordKind::Ns);
-        questions.push(Asked::new(outside, OUTSIDE_WITHIN_MS));
+        let question = dns(server, Transport::Udp, outside.to_owned(), case.kind());
+        questions.push(Asked::new(question, OUTSIDE_WITHIN_MS));
     }
     // Without a ready pod nobody can answer.
     let asks = |host: &&String| !case.pods.is_empty() && case.nodes.contains(*host);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use rackwright_proto::reach::{Asked, Rcode, Reach, Reached, Transport};
 
-use super::ROOT;
+use super::is_outside;
 
 /// An answer, whatever it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,18 @@ pub(super) struct Answer {
     pub(super) rcode: Rcode,
     pub(super) records: BTreeSet<String>,
     pub(super) micros: u64,
+}
+
+impl Answer {
+    /// Whether it has an address.
+    pub(super) fn has_address(&self) -> bool {
+        self.rcode == Rcode::NOERROR && self.records.iter().any(|record| record.parse::<IpAddr>().is_ok())
+    }
+
+    /// What it says where it has none: `no address`, `SERVFAIL`.
+    pub(super) fn said(&self) -> String {
+        if self.rcode == Rcode::NOERROR { "no address".to_owned() } else { self.rcode.to_string() }
+    }
 }
 
 /// Why there is none.
@@ -55,7 +67,7 @@ impl Row {
 
     fn take(&mut self, transport: Transport, name: &str, got: Got) {
         match (name, transport) {
-            (ROOT, _) => self.outside = got,
+            _ if is_outside(name) => self.outside = got,
             (_, Transport::Udp) => self.udp = got,
             (_, Transport::Tcp) => self.tcp = got,
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use rackwright_proto::examine::FromPod;
 use rackwright_proto::finding::{Finding, Severity};
 use rackwright_proto::reach::{Asked, Rcode, Reach, Reached, Transport};
 use serde_json::json;
@@ -58,11 +59,12 @@ fn good(q: &Q) -> Reached {
 /// Judges a cluster in which some questions are answered otherwise.
 fn judged(facts: &ClusterFacts, nodes: &[&str], answer: &dyn Fn(&Q) -> Option<Reached>) -> Vec<Finding> {
     let case = case(facts, "cluster.local.");
-    let asked = ask(&case, &nodes.iter().map(|node| (*node).to_owned()).collect::<Vec<_>>());
+    let asked =
+        ask(&case, &nodes.iter().map(|node| (*node).to_owned()).collect::<Vec<_>>(), &outside_name(7));
     let reply = |node: &str, asked: &Asked| {
         let Reach::Dns { server, transport, name, .. } = &asked.reach else { panic!("not DNS") };
         let (server, tcp) = (server.ip().to_string(), *transport == Transport::Tcp);
-        let q = Q { node, server: &server, tcp, outside: name == ROOT };
+        let q = Q { node, server: &server, tcp, outside: is_outside(name) };
         answer(&q).unwrap_or_else(|| good(&q))
     };
     let reached = asked.iter().filter(|(node, _)| *node != "gone");
@@ -119,9 +121,63 @@ fn cases() -> Vec<(&'static str, Vec<Finding>)> {
     ]
 }
 
+/// A cluster whose pods are asked from: one on w1 and CoreDNS's own on w2, none on cp1; the last one never reports.
+fn from_pods(pods: &[(&str, &str)], answer: &dyn Fn(&Q) -> Option<Reached>) -> Vec<Finding> {
+    let case = case(&facts(), "cluster.local");
+    let asked = ask_from_pods(&case, &["cp1", "w1", "w2", "gone"].map(str::to_owned));
+    let told = asked.iter().filter(|(node, _)| *node != "gone").map(|(node, what)| {
+        let Some((_, pod)) = pods.iter().find(|(on, _)| on == node) else {
+            return (node.clone(), FromPod { why_not: "none runs here".into(), ..FromPod::default() });
+        };
+        let reached = what.from_pod.iter().map(|asked| {
+            let Reach::Dns { server, transport, name, .. } = &asked.reach else { panic!("not DNS") };
+            let (server, tcp) = (server.ip().to_string(), *transport == Transport::Tcp);
+            let q = Q { node, server: &server, tcp, outside: is_outside(name) };
+            answer(&q).unwrap_or_else(|| good(&q))
+        });
+        let from =
+            FromPod { pod: Some(pod.parse().unwrap()), reached: reached.collect(), ..FromPod::default() };
+        (node.clone(), from)
+    });
+    judge_from_pods(&case, &asked, &told.collect()).into_iter().collect()
+}
+
+fn cases_of_pods() -> Vec<(&'static str, Vec<Finding>)> {
+    let pods = [("w1", "10.244.1.7"), ("w2", POD_B)];
+    vec![
+        ("pods are answered", from_pods(&pods, &|_| None)),
+        ("there is no pod to ask from", from_pods(&[], &|_| None)),
+        ("a pod gets no answer", from_pods(&pods, &|q| (q.node == "w1").then(nothing))),
+        ("pods get none over TCP", from_pods(&pods, &|q| q.tcp.then(nothing))),
+        (
+            "a pod is told that there is no such name",
+            from_pods(&pods, &|q| (q.server == POD_A).then(|| said(Rcode::NXDOMAIN, &[]))),
+        ),
+        (
+            "CoreDNS does not reach its own Service",
+            from_pods(&pods, &|q| (q.node == "w2" && q.server == SERVICE).then(nothing)),
+        ),
+    ]
+}
+
 /// Everything that these cases say.
 pub(crate) fn said_in_cases() -> Vec<Finding> {
-    cases().into_iter().flat_map(|(_, findings)| findings).collect()
+    cases().into_iter().chain(cases_of_pods()).flat_map(|(_, findings)| findings).collect()
+}
+
+#[test]
+fn what_pods_miss_is_golden() {
+    let told = cases_of_pods().into_iter().map(|(case, findings)| format!("=== {case}\n{}", show(&findings)));
+    insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn pods_are_not_asked_where_nobody_can_answer() {
+    let mut facts = facts();
+    facts.dns.pods.clear();
+    let case = case(&facts, "cluster.local");
+    let asked = ask_from_pods(&case, &["w1".into()]);
+    assert_eq!(judge_from_pods(&case, &asked, &BTreeMap::new()), None);
 }
 
 #[test]
@@ -145,7 +201,7 @@ fn a_cluster_of_ipv6_is_asked_for_its_own_kind() {
     facts.dns.service = Some(object(json!({"spec": {"clusterIP": "fd00::a", "clusterIPs": ["fd00::a"]}})));
     let case = case(&facts, "rack.example");
     assert_eq!(case.services, ["fd00::a".parse::<IpAddr>().unwrap()]);
-    let asked = ask(&case, &["w1".into()]);
+    let asked = ask(&case, &["w1".into()], &outside_name(7));
     assert_eq!(asked["w1"].len(), 9);
     let named = asked["w1"].iter().filter(|asked| {
         matches!(&asked.reach, Reach::Dns { name, kind: RecordKind::Aaaa, .. }
@@ -156,7 +212,7 @@ fn a_cluster_of_ipv6_is_asked_for_its_own_kind() {
 
 #[test]
 fn hosts_outside_the_cluster_are_not_asked() {
-    let asked = ask(&case(&facts(), "cluster.local"), &["w1".into(), "out".into()]);
+    let asked = ask(&case(&facts(), "cluster.local"), &["w1".into(), "out".into()], &outside_name(7));
     assert_eq!(asked.keys().collect::<Vec<_>>(), ["w1"]);
 }
 
@@ -165,7 +221,7 @@ fn no_node_is_asked_more_than_it_answers() {
     let mut facts = facts();
     let many = |n: u32| pod(&format!("coredns-{n}"), &format!("10.244.9.{n}"), "w1", "True");
     facts.dns.pods = (1..200).map(many).collect();
-    assert!(ask(&case(&facts, "cluster.local"), &["w1".into()])["w1"].len() <= Asked::MOST);
+    assert!(ask(&case(&facts, "cluster.local"), &["w1".into()], &outside_name(7))["w1"].len() <= Asked::MOST);
 }
 
 proptest::proptest! {

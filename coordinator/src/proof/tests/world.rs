@@ -6,13 +6,13 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{Event, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use rackwright_proto::l2::{Answer, Patience, Probe, Probed};
-use rackwright_proto::link::{Address, Link, LinkArp, LinkKind, Mac, Network};
+use rackwright_proto::link::{Link, LinkKind, Mac, Network};
 use rackwright_proto::reach::{Asked, Knocked, Reach, Reached};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::cluster::facts::ClusterFacts;
-use crate::network::{NodeInput, Wanted};
+use crate::network::{NodeInput, Wanted, fixtures};
 use crate::proof::case::{Case, ServiceName, Stand, addresses};
 use crate::proof::service::{Seen, ServiceProof, judge};
 use crate::proof::{Why, hearing, ports};
@@ -33,25 +33,7 @@ pub(super) fn mac(host: &str) -> Mac {
 }
 
 pub(super) fn link(name: &str, mac: Mac, addresses: &[&str]) -> Link {
-    let address = |text: &&str| Address { net: text.parse().unwrap(), dynamic: false, secondary: false };
-    Link {
-        name: name.to_owned(),
-        index: 2,
-        kind: LinkKind::Physical,
-        info_kind: String::new(),
-        mac: Some(mac),
-        mtu: 1500,
-        up: true,
-        carrier: true,
-        broadcast: true,
-        noarp: false,
-        master: None,
-        parent: None,
-        vlan: None,
-        bond_mode: None,
-        addresses: addresses.iter().map(address).collect(),
-        arp: LinkArp::default(),
-    }
+    fixtures::link(name, Some(mac), addresses)
 }
 
 /// What kube-proxy in ipvs mode adds to a host.

@@ -4,11 +4,12 @@ use proptest::prelude::*;
 
 use crate::cmd::init::{InitError, InitNode, InitOptions, hosts_list, rack_text};
 use crate::rack::diagnostic::render;
+use crate::rack::fixtures::{self, lie_inside};
 use crate::rack::model::Role;
 use crate::rack::model::kubernetes::ProxyMode;
 use crate::rack::parse;
 
-const RACKS: [&str; 2] = [
+static RACKS: [&str; 2] = [
     include_str!("../../../../examples/homelab.yaml"),
     include_str!("../../../../examples/four-racks-bastion.yaml"),
 ];
@@ -22,33 +23,11 @@ fn sound(text: &str) -> Result<(), TestCaseError> {
             diagnostics
         }
     };
-    let lines: Vec<&str> = text.split('\n').collect();
-    for d in &diagnostics {
-        prop_assert!((1..=lines.len()).contains(&d.line), "{d:?}");
-        let width = lines[d.line - 1].chars().count();
-        prop_assert!(d.column >= 1 && d.column <= d.end_column && d.end_column <= width + 1, "{d:?}");
-    }
-    let shown = render("rack.yaml", text, &diagnostics);
-    prop_assert!(shown.chars().all(|c| c == '\n' || !c.is_control()));
-    Ok(())
+    lie_inside("rack.yaml", text, &diagnostics)
 }
 
 fn mutated() -> impl Strategy<Value = String> {
-    let piece = prop_oneof![
-        any::<char>().prop_map(String::from),
-        "[:{}\\[\\],&*!|>'\"%@`#\t\n -]{1,3}",
-        "(~|null|off|0644|1\\.30|<<|---|\u{201c}|\u{a0}|\u{feff}|nodes|spec)",
-    ];
-    let edit = (any::<prop::sample::Index>(), 0usize..30, piece);
-    (0usize..RACKS.len(), prop::collection::vec(edit, 1..4)).prop_map(|(which, edits)| {
-        let mut chars: Vec<char> = RACKS[which].chars().collect();
-        for (at, cut, piece) in edits {
-            let at = at.index(chars.len() + 1);
-            let end = (at + cut).min(chars.len());
-            chars.splice(at..end, piece.chars());
-        }
-        chars.into_iter().collect()
-    })
+    fixtures::mutated(&RACKS, "(~|null|off|0644|1\\.30|<<|---|\u{201c}|\u{a0}|\u{feff}|nodes|spec)")
 }
 
 fn node() -> impl Strategy<Value = InitNode> {
