@@ -88,13 +88,17 @@ fn second_link(interfaces: Option<Vec<String>>) -> Vec<Finding> {
     judge_facts(&scene)
 }
 
+fn on_all(wanted: ArpWanted) -> BTreeMap<String, ArpWanted> {
+    (0..4).map(|node| (name(node), wanted)).collect()
+}
+
 fn sysctls(all: LinkArp, own: LinkArp) -> Vec<Finding> {
     let networks = changed(|network| {
         network.arp_all = all;
         network.links[0].arp = own;
     });
     let wanted = ArpWanted { arp_ignore: Some(1), arp_announce: Some(2), rp_filter: Some(0) };
-    judge_facts(&Scene { wanted, ..scene(&networks, first_pool()) })
+    judge_facts(&Scene { wanted: on_all(wanted), ..scene(&networks, first_pool()) })
 }
 
 /// What the answers tell, where `who` says which MACs answer for an address and which seek it.
