@@ -131,6 +131,20 @@ fn sought() -> Vec<Finding> {
     })
 }
 
+/// Two nodes answer for what they have on `kube-ipvs0`.
+fn silenced() -> Vec<Finding> {
+    let mut networks = [network(1), network(2)];
+    for network in &mut networks {
+        network.links.push(link("kube-ipvs0", 9, "52:54:00:00:09:09", &["192.0.2.205/32"]));
+    }
+    let wanted = on_all(ArpWanted { arp_ignore: Some(1), arp_announce: Some(2), rp_filter: None });
+    let scene = Scene { wanted, ..scene(&networks, first_pool()) };
+    let asked = pool_probes(&scene);
+    let vip = IpAddr::from([192, 0, 2, 205]);
+    let who = |_: &str, ip| (if ip == vip { vec![mac(1), mac(2)] } else { Vec::new() }, Vec::new());
+    judge_pool_probes(&scene, &asked, &answers(&asked, who))
+}
+
 fn own_address() -> Vec<Finding> {
     let networks = changed(|_| ());
     let scene = scene(&networks, vec![pool("first", &[("192.0.2.8", "192.0.2.15")])]);
@@ -275,6 +289,7 @@ fn cases() -> Vec<(&'static str, Vec<Finding>)> {
         ("a node answers", claimed_by(None, &[mac(1)])),
         ("a node answers for what is not served", claimed_by(Some("192.0.2.205"), &[mac(1)])),
         ("two nodes answer", claimed_by(None, &[mac(1), mac(2)])),
+        ("two nodes answer whom the plan silences", silenced()),
         ("a node has the address", own_address()),
         ("sought", sought()),
         ("not asked", unasked()),

@@ -85,7 +85,11 @@ pub(super) fn assert_went_on(looks: &[Look]) {
         let after = looks[pair[1]..].iter().find_map(owner);
         let most = if before == after { BLINK } else { TAKEOVER };
         assert!(silent < most, "{silent:?} of {before:?}, then {after:?}:\n{looks:#?}");
-        told.push(format!("{:.1} s ({before:?}, then {after:?})", silent.as_secs_f64()));
+        let arp = looks[pair[0]..=pair[1]].iter().map(|look| {
+            let who = look.macs.first().map_or("nobody", String::as_str);
+            format!("{who} at {:.1}", look.at.as_secs_f64())
+        });
+        told.push(format!("{:.1} s ({})", silent.as_secs_f64(), arp.collect::<Vec<_>>().join(", ")));
     }
     say(format_args!("{} of {} tries were answered; not for {}", good.len(), looks.len(), told.join(", ")));
 }
