@@ -117,6 +117,11 @@ impl Working {
         drop(self);
     }
 
+    /// Whether it has not ended yet.
+    pub(crate) fn works(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// Insists that it has not ended yet: whoever waits for what it does would wait in vain.
     #[track_caller]
     pub(crate) fn assert_works(&mut self) {

@@ -12,9 +12,9 @@ use rackwright_lab::{
 };
 use serde_json::Value;
 
-use self::watch::{Watch, assert_went_on};
+use self::watch::{assert_went_on, watch};
 use crate::cluster_rack::{kube, metallb, state, until_answering, write_with};
-use crate::operator::{coded, rackwright, says};
+use crate::operator::{Working, coded, rackwright, says};
 
 /// The workers' pods are emulated with them.
 const WEB: &str = include_str!("vm_ipvs/web.yaml");
@@ -264,21 +264,22 @@ fn a_boot_brings_all_back(yard: &Yard, address: &str) {
     says(&yard.ends(0, &["status"]), &format!("proven       default/web {address}"));
 }
 
-/// What is seen from outside meanwhile: never two that answer ARP, and no silence but while another node takes over.
+/// What is seen from outside meanwhile: never two that answer ARP, and no silence but in the turn of the one who does.
 fn node_by_node(yard: &Yard, address: &str) {
-    let watch = Watch::start(&yard.cluster, address);
     yard.want("{mode: nftables, migrate: {drain: true, reboot: true}}", &[]);
     let boots = || yard.workers().map(|worker| worker.boot_id().unwrap());
     let before = boots();
-    let done = yard.json(0, &["migrate-proxy", "--yes"]);
-    let looks = watch.end();
+    let lab = yard.cluster.lab();
+    let mut migrating = Working::start(lab, rackwright(lab, &["migrate-proxy", "--yes", "--json"]));
+    let looks = watch(lab, address, &mut migrating);
+    let done: Value = serde_json::from_str(&coded(migrating.end(), 0).stdout).unwrap();
     assert_eq!(done["proven"].as_array().unwrap().len(), 2, "{done:#}");
     assert!(boots().iter().zip(&before).all(|(now, then)| now != then));
     for worker in yard.workers() {
         assert_eq!(mode(&worker), "nftables");
         assert_nothing_of_ipvs(&worker);
     }
-    assert_went_on(&looks);
+    assert_went_on(lab, &looks);
 }
 
 #[track_caller]
