@@ -38,7 +38,7 @@ pub fn of<'a>(rack: &Rack, surveyed: &'a [Surveyed], served: Option<BTreeSet<IpA
         pools: pools.unwrap_or_default(),
         reserved: reserved(rack),
         speaker: Speaker::of_version(&metallb.map(|m| m.version.to_string()).unwrap_or_default()),
-        wanted: surveyed.first().map(arp_wanted).unwrap_or_default(),
+        wanted: surveyed.iter().map(|s| (s.session.node.to_string(), arp_wanted(s))).collect(),
         served,
         patience: patience(rack).unwrap_or(Patience::Rfc5227),
     }
@@ -135,7 +135,7 @@ fn reserved(rack: &Rack) -> Vec<RangeInput> {
     all
 }
 
-/// What the plan sets for all interfaces; the nodes of one rack want the same of ARP.
+/// What the plan sets for all interfaces. Not the same on all nodes: somebody else's kube-proxy is not ours to be strict with.
 fn arp_wanted(surveyed: &Surveyed) -> ArpWanted {
     let steps = plan::steps(&surveyed.wanted, &surveyed.facts.basics).unwrap_or_default();
     let value = |name: &str| {

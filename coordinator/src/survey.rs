@@ -303,6 +303,16 @@ fn not_as_root(error: NodeError, basics: &Basics) -> NodeError {
     }
 }
 
+/// Looks once more at the networks of many nodes at once. A node that fails keeps what was seen of it before.
+pub async fn networks_anew(surveyed: &mut [Surveyed], parallel: usize) {
+    fleet::each(parallel, surveyed.iter_mut(), |one| async move {
+        if let Ok((facts, _)) = observe(&mut one.session, Vec::new(), Depth::Quick).await {
+            one.facts.network = facts.network;
+        }
+    })
+    .await;
+}
+
 /// Makes probes on many nodes at once. A node that fails answers nothing.
 pub async fn probe(
     surveyed: &mut [Surveyed],

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::reason::Reason;
 use crate::cluster::facts::ClusterFacts;
-use crate::network::{ArpWanted, NodeInput, Scene, Speaker, Wanted, fixtures};
+use crate::network::{NodeInput, Scene, Speaker, Wanted, fixtures};
 use crate::rack::Rack;
 
 /// A rack with these nodes and these lines under `kubernetes.metallb`.
@@ -49,7 +49,7 @@ pub(super) fn scene<'a>(hosts: &'a [(&'a str, Network)], version: &str) -> Scene
         pools: Vec::new(),
         reserved: Vec::new(),
         speaker: Speaker::of_version(version),
-        wanted: ArpWanted::default(),
+        wanted: std::collections::BTreeMap::new(),
         served: None,
         patience: Patience::Rfc5227,
     }

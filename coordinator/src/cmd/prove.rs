@@ -160,22 +160,46 @@ fn named(rack: &Rack) -> Vec<ServiceName> {
 
 /// Asks for the addresses of the Services that the rack names, and for HTTP through its gateways.
 pub async fn services(context: &Context, facts: &ClusterFacts, heard: &mut [Surveyed]) -> Proof {
-    let rack = &context.loaded.rack;
     let mut proof = Proof::default();
-    let cases = stands(rack, facts, &mut proof.findings);
-    if !cases.is_empty() {
-        let networks: Vec<(NodeName, Network)> =
-            heard.iter().map(|s| (s.session.node.clone(), s.facts.network.clone())).collect();
-        let hosts = scene::nodes(rack, networks.iter().map(|(node, network)| (node, network)));
-        let seen = look(context, heard, &hosts, &cases).await;
-        for case in &cases {
-            let judged = service::judge(case, &hosts, &seen, &whys(facts, case));
-            proof.findings.extend(judged.findings.clone());
-            proof.services.push(proven(&judged));
-        }
+    let cases = stands(&context.loaded.rack, facts, &mut proof.findings);
+    for judged in judged(context, facts, heard, &cases).await {
+        proof.services.push(proven(&judged));
+        proof.findings.extend(judged.findings);
     }
     gateways(context, facts, heard, &mut proof).await;
     proof
+}
+
+/// What is seen of these addresses, judged. Where that is not as it should be, the hosts are looked at once more for the
+/// reason: since they were, Services may have got addresses on `kube-ipvs0`, and sysctls other values.
+async fn judged(
+    context: &Context,
+    facts: &ClusterFacts,
+    heard: &mut [Surveyed],
+    cases: &[Case],
+) -> Vec<ServiceProof> {
+    if cases.is_empty() {
+        return Vec::new();
+    }
+    let rack = &context.loaded.rack;
+    let networks = networks(heard);
+    let hosts = scene::nodes(rack, networks.iter().map(|(node, network)| (node, network)));
+    let seen = look(context, heard, &hosts, cases).await;
+    let judge = |hosts: &[NodeInput<'_>]| {
+        let one = |case| service::judge(case, hosts, &seen, &whys(facts, case));
+        cases.iter().map(one).collect::<Vec<_>>()
+    };
+    let first = judge(&hosts);
+    if first.iter().all(|judged| judged.proven) {
+        return first;
+    }
+    survey::networks_anew(heard, context.parallel).await;
+    let networks = self::networks(heard);
+    judge(&scene::nodes(rack, networks.iter().map(|(node, network)| (node, network))))
+}
+
+fn networks(heard: &[Surveyed]) -> Vec<(NodeName, Network)> {
+    heard.iter().map(|s| (s.session.node.clone(), s.facts.network.clone())).collect()
 }
 
 /// All that is seen of these addresses, from all hosts and from here.

@@ -8,7 +8,7 @@ use rackwright_proto::link::{Link, LinkKind, Network};
 
 use super::interface::sysctl_name;
 use super::say::{Say as _, error, list, pass, warning};
-use super::{Choice, NodeInput, PoolInput, Scene, Speaker, names, range};
+use super::{ArpWanted, Choice, NodeInput, PoolInput, Scene, Speaker, names, range};
 
 /// Routes that a DHCP client made (rtnetlink(7)).
 const RTPROT_DHCP: u8 = 16;
@@ -33,7 +33,8 @@ pub(super) fn values_in_force(scene: &Scene) -> Vec<Finding> {
     let mut findings = Vec::new();
     for node in &scene.nodes {
         let links = node.network.links.iter().filter(|link| on_segment(link));
-        let said = links.flat_map(|link| sysctls(scene, node.network, link));
+        let wanted = scene.wanted_of(&node.name);
+        let said = links.flat_map(|link| sysctls(wanted, node.network, link));
         findings.extend(said.map(|finding| finding.on([&node.name])));
     }
     findings
@@ -54,8 +55,8 @@ fn proxy_arp(network: &Network, link: &Link) -> Option<Finding> {
 
 /// The values in force, each the maximum of `all` and the interface's own (ip-sysctl of the kernel's
 /// documentation).
-fn sysctls(scene: &Scene, network: &Network, link: &Link) -> Vec<Finding> {
-    let (all, own, wanted) = (&network.arp_all, &link.arp, &scene.wanted);
+fn sysctls(wanted: ArpWanted, network: &Network, link: &Link) -> Vec<Finding> {
+    let (all, own) = (&network.arp_all, &link.arp);
     let values = [
         ("arp_ignore", wanted.arp_ignore, all.arp_ignore, own.arp_ignore),
         ("arp_announce", wanted.arp_announce, all.arp_announce, own.arp_announce),

@@ -19,7 +19,7 @@ pub(crate) mod say;
 mod speaker;
 mod verdict;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use rackwright_proto::finding::Finding;
@@ -50,8 +50,8 @@ pub struct Scene<'a> {
     pub reserved: Vec<RangeInput>,
     /// The MetalLB that will announce the pools.
     pub speaker: Speaker,
-    /// What the rack wants of the ARP sysctls.
-    pub wanted: ArpWanted,
+    /// What the plan sets of the ARP sysctls, by node.
+    pub wanted: BTreeMap<String, ArpWanted>,
     /// The addresses that Services of the cluster have now; `None` while the cluster was not asked.
     pub served: Option<BTreeSet<IpAddr>>,
     /// How patient to probe.
@@ -115,6 +115,11 @@ pub struct ArpWanted {
 }
 
 impl<'a> Scene<'a> {
+    /// What the plan sets on a node.
+    fn wanted_of(&self, node: &str) -> ArpWanted {
+        self.wanted.get(node).copied().unwrap_or_default()
+    }
+
     /// The nodes of a pool that have been heard from.
     fn nodes_of(&self, pool: &PoolInput) -> impl Iterator<Item = &NodeInput<'a>> {
         let eligible: BTreeSet<_> = pool.nodes.iter().collect();

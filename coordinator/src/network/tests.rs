@@ -71,7 +71,7 @@ fn scene(networks: &[Network], mut pools: Vec<PoolInput>) -> Scene<'_> {
         pools,
         reserved: Vec::new(),
         speaker: Speaker::default(),
-        wanted: ArpWanted::default(),
+        wanted: BTreeMap::new(),
         served: None,
         patience: Patience::Rfc5227,
     }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use rackwright_proto::finding::Finding;
+use rackwright_proto::finding::{Finding, Severity};
 use rackwright_proto::l2::{Patience, Probe, Probed, Span};
 use rackwright_proto::link::Mac;
 
-use super::holdings::is_own_address;
+use super::holdings::{IPVS_LINK, is_own_address};
 use super::owners::Owners;
 use super::say::{self, Say as _, addresses, error, list, pass, warning};
 use super::{PoolInput, Scene, names, range};
@@ -31,7 +31,7 @@ pub fn judge_pool_probes(
             verdicts.add(scene, &owners, *ip, who);
         }
         let conflicts = verdicts.into_findings(pool, &unreached(scene, pool));
-        let clean = !conflicts.iter().any(Finding::blocks);
+        let clean = conflicts.iter().all(|finding| finding.severity == Severity::Pass);
         findings.extend(conflicts);
         findings.extend(coverage(scene, pool, asked, probed, clean));
     }
@@ -74,6 +74,8 @@ enum Verdict {
     Foreign,
     /// Several MACs answer, all of nodes.
     Twice,
+    /// Several nodes answer because of `kube-ipvs0`, and what the plan sets silences all but the one that announces it.
+    Silenced,
     /// One node answers, and has the address itself.
     NodeAddress,
     /// One node answers, but the cluster has no Service with the address.
@@ -119,7 +121,8 @@ fn judge(scene: &Scene, owners: &Owners, ip: IpAddr, who: &Who, nodes: &BTreeSet
     if who.claims.iter().any(|mac| !owners.knows(*mac)) {
         Verdict::Foreign
     } else if who.claims.len() > 1 {
-        Verdict::Twice
+        let loud = nodes.iter().filter(|node| !is_silenced(scene, node, ip)).count();
+        if loud <= 1 && nodes.len() == who.claims.len() { Verdict::Silenced } else { Verdict::Twice }
     } else if nodes.iter().any(|node| is_own_address(scene, node, ip)) {
         Verdict::NodeAddress
     } else if scene.served.as_ref().is_some_and(|served| !served.contains(&ip)) {
@@ -127,6 +130,16 @@ fn judge(scene: &Scene, owners: &Owners, ip: IpAddr, who: &Who, nodes: &BTreeSet
     } else {
         Verdict::Served
     }
+}
+
+/// Whether a node's kernel answers for an address of `kube-ipvs0`, and no more once the plan has set arp_ignore there.
+fn is_silenced(scene: &Scene, node: &str, ip: IpAddr) -> bool {
+    let Some(host) = scene.nodes.iter().find(|known| known.name == node) else { return false };
+    let mut links = host.network.links.iter().filter(|link| link.name == IPVS_LINK);
+    ip.is_ipv4()
+        && links.any(|link| link.addresses.iter().any(|address| address.net.addr() == ip))
+        && host.network.arp_all.arp_ignore == 0
+        && matches!(scene.wanted_of(node).arp_ignore, Some(1 | 2))
 }
 
 fn tell(pool: &PoolInput, verdict: &Verdict, which: &str, who: &str, unreached: &str) -> Finding {
@@ -146,13 +159,17 @@ fn tell(pool: &PoolInput, verdict: &Verdict, which: &str, who: &str, unreached: 
         Verdict::Twice => error(names::VIP_ANSWERED_TWICE, name)
             .expected("one MAC address: with two, clients reach now one node, now the other")
             .fix("with kube-proxy in ipvs mode set `strictARP: true`; with two interfaces in the subnet name one under `interfaces` of the advertisement; otherwise see whether the speakers reach each other on port 7946"),
+        Verdict::Silenced => warning(names::VIP_ANSWERED_TWICE, name)
+            .observed(format!("{answered}: it is on {IPVS_LINK}, and arp_ignore is 0 (kube-proxy in ipvs mode without strictARP)"))
+            .expected("one MAC address: with two, clients reach now one node, now the other")
+            .fix("`rackwright apply`: the plan sets net.ipv4.conf.all.arp_ignore"),
         Verdict::Served => pass(names::VIP_SERVED, name).expected("an address that this cluster announces already"),
         Verdict::Sought => error(names::POOL_ADDRESS_SOUGHT, name)
             .observed(format!("{which}: probed for at the same time by {who}"))
             .expected("nobody else who is about to take an address of the pool")
             .fix(format!("find that machine; exclude pool {name} from the range of the DHCP server that it asks")),
     };
-    let observed = if *verdict == Verdict::Sought { finding.observed.clone() } else { answered };
+    let observed = if finding.observed.is_empty() { answered } else { finding.observed.clone() };
     finding.checked(checked).observed(observed)
 }
 

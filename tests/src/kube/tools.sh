@@ -19,6 +19,8 @@ for tool; do
             # Its extensions need libraries that it does not need itself.
             add /usr/sbin/$tool /usr/sbin/$tool-save /usr/sbin/$tool-restore /usr/lib/*/xtables/*.so
             ;;
+        # It takes protocols by name: kube-proxy of mode ipvs writes `10.96.0.10,udp:53`.
+        ipset) add /usr/sbin/ipset /etc/protocols ;;
         busybox) add /bin/busybox ;;
         *) add "$(command -v "$tool")" ;;
     esac

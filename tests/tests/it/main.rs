@@ -50,4 +50,5 @@ mod traces;
 mod trust;
 mod vm;
 mod vm_cut;
+mod vm_ipvs;
 mod wire;

@@ -88,13 +88,17 @@ fn second_link(interfaces: Option<Vec<String>>) -> Vec<Finding> {
     judge_facts(&scene)
 }
 
+fn on_all(wanted: ArpWanted) -> BTreeMap<String, ArpWanted> {
+    (0..4).map(|node| (name(node), wanted)).collect()
+}
+
 fn sysctls(all: LinkArp, own: LinkArp) -> Vec<Finding> {
     let networks = changed(|network| {
         network.arp_all = all;
         network.links[0].arp = own;
     });
     let wanted = ArpWanted { arp_ignore: Some(1), arp_announce: Some(2), rp_filter: Some(0) };
-    judge_facts(&Scene { wanted, ..scene(&networks, first_pool()) })
+    judge_facts(&Scene { wanted: on_all(wanted), ..scene(&networks, first_pool()) })
 }
 
 /// What the answers tell, where `who` says which MACs answer for an address and which seek it.
@@ -125,6 +129,20 @@ fn sought() -> Vec<Finding> {
     answered(None, |_, asked| {
         (Vec::new(), if asked == ip { vec![STRANGER, mac(1), mac(2)] } else { Vec::new() })
     })
+}
+
+/// Two nodes answer for what they have on `kube-ipvs0`.
+fn silenced() -> Vec<Finding> {
+    let mut networks = [network(1), network(2)];
+    for network in &mut networks {
+        network.links.push(link("kube-ipvs0", 9, "52:54:00:00:09:09", &["192.0.2.205/32"]));
+    }
+    let wanted = on_all(ArpWanted { arp_ignore: Some(1), arp_announce: Some(2), rp_filter: None });
+    let scene = Scene { wanted, ..scene(&networks, first_pool()) };
+    let asked = pool_probes(&scene);
+    let vip = IpAddr::from([192, 0, 2, 205]);
+    let who = |_: &str, ip| (if ip == vip { vec![mac(1), mac(2)] } else { Vec::new() }, Vec::new());
+    judge_pool_probes(&scene, &asked, &answers(&asked, who))
 }
 
 fn own_address() -> Vec<Finding> {
@@ -271,6 +289,7 @@ fn cases() -> Vec<(&'static str, Vec<Finding>)> {
         ("a node answers", claimed_by(None, &[mac(1)])),
         ("a node answers for what is not served", claimed_by(Some("192.0.2.205"), &[mac(1)])),
         ("two nodes answer", claimed_by(None, &[mac(1), mac(2)])),
+        ("two nodes answer whom the plan silences", silenced()),
         ("a node has the address", own_address()),
         ("sought", sought()),
         ("not asked", unasked()),

@@ -211,3 +211,33 @@ fn the_zeros_of_loopback_are_nobodys_mac() {
         .push(Link { kind: LinkKind::Loopback, ..link("lo", 1, "00:00:00:00:00:00", &["127.0.0.1/8"]) });
     assert!(!owners::Owners::among(&scene(&networks, Vec::new()).nodes).knows(Mac([0; 6])));
 }
+
+/// What keeps kube-proxy's nodes from answering must not be held up by their answers.
+#[test]
+fn answers_that_the_plan_silences_hold_nothing_up() {
+    let vip = "192.0.2.200".parse::<IpAddr>().unwrap();
+    let mut networks = [network(1), network(2), network(3)];
+    for network in &mut networks[..2] {
+        network.links.push(link("kube-ipvs0", 9, "52:54:00:00:09:09", &["192.0.2.200/32"]));
+    }
+    let strict = ArpWanted { arp_ignore: Some(1), arp_announce: Some(2), rp_filter: None };
+    let judged = |networks: &[Network], strict_on: &[&str], macs: &[Mac]| {
+        let mut scene = scene(networks, vec![pool("first", &[("192.0.2.200", "192.0.2.219")])]);
+        scene.wanted = strict_on.iter().map(|node| ((*node).to_owned(), strict)).collect();
+        let asked = pool_probes(&scene);
+        let who = |_: &str, ip| (if ip == vip { macs.to_vec() } else { Vec::new() }, Vec::new());
+        let found = judge_pool_probes(&scene, &asked, &answers(&asked, who));
+        assert!(!found.iter().any(|finding| finding.name == names::POOL_NO_CONFLICT_SEEN), "{found:?}");
+        let twice = found.into_iter().find(|finding| finding.name == names::VIP_ANSWERED_TWICE).unwrap();
+        (twice.blocks(), twice.observed)
+    };
+    let (both, all) = ([mac(1), mac(2)], [mac(1), mac(2), mac(3)]);
+    let (blocks, observed) = judged(&networks, &["n1", "n2"], &both);
+    assert!(!blocks && observed.contains("kube-ipvs0"), "{observed}");
+    // One that does not have it there may announce it.
+    assert!(!judged(&networks, &["n1", "n2"], &all).0);
+    assert!(judged(&networks, &[], &both).0);
+    assert!(judged(&networks, &["n1"], &all).0);
+    networks.iter_mut().for_each(|network| network.arp_all.arp_ignore = 1);
+    assert!(judged(&networks, &["n1", "n2"], &both).0);
+}
