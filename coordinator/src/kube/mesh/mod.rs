@@ -99,15 +99,18 @@ async fn uninstall(api: &Api, step: &MeshStep, seen: &MeshSeen, manner: &Manner<
     let shared = purges(api, step, seen, manner).await?;
     let acts = if shared { &step.install.purge } else { &step.install.remove };
     all(api, acts, step, manner).await?;
-    for part in step.install.parts.iter().filter(|part| goes(part, step, seen)) {
+    for part in step.install.parts.iter().filter(|part| goes(part, &step.revision, seen)) {
         await_gone(api, part, manner).await?;
     }
     if shared { leftovers(api).await.map_err(|e| fault(&e)) } else { Ok(()) }
 }
 
 /// Whether a part goes with its revision: of what is not the revision's alone, another one may have taken it over.
-fn goes(part: &MeshPart, step: &MeshStep, seen: &MeshSeen) -> bool {
-    let own = step.revision != "default" && part.name.ends_with(&format!("-{}", step.revision));
+fn goes(part: &MeshPart, revision: &str, seen: &MeshSeen) -> bool {
+    let own = match revision {
+        "default" => part.kind == "Deployment" && part.name == "istiod",
+        revision => part.name.ends_with(&format!("-{revision}")),
+    };
     seen.parts.contains(part) && (seen.beside.is_empty() || own)
 }
 
@@ -327,5 +330,33 @@ async fn watched(
             Err(Fault::new(FaultKind::Deadline, format!("{doing} {part}"), cause).next(next))
         }
         Err(error) => Err(fault(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_revisions_each_goes_with_its_own_parts_only() {
+        let part = |kind: &str, name: &str| MeshPart {
+            kind: kind.to_owned(),
+            namespace: Some("istio-system".to_owned()),
+            name: name.to_owned(),
+        };
+        let parts = vec![
+            part("Deployment", "istiod"),
+            part("Service", "istiod"),
+            part("Deployment", "istiod-1-29-1"),
+            part("Deployment", "istio-ingressgateway"),
+        ];
+        let gone = |revision: &str, beside: &[&str]| -> Vec<String> {
+            let beside = beside.iter().map(|&name| name.to_owned()).collect();
+            let seen = MeshSeen { parts: parts.clone(), beside, ..MeshSeen::default() };
+            parts.iter().filter(|part| goes(part, revision, &seen)).map(ToString::to_string).collect()
+        };
+        assert_eq!(gone("default", &["1-29-1"]), ["Deployment istio-system/istiod"]);
+        assert_eq!(gone("1-29-1", &["default"]), ["Deployment istio-system/istiod-1-29-1"]);
+        assert_eq!(gone("default", &[]).len(), parts.len());
     }
 }
