@@ -61,7 +61,7 @@ fn told_another_address(cluster: &Cluster) {
     await_until("the gateway does not find istiod", LIMIT, || {
         let log = cluster.kube(&["logs", SYSTEM, GATEWAY, "--container=istio-proxy"], None);
         let log = log.map_err(|error| error.to_string())?.stdout;
-        if log.contains("lookup istiod.") { Ok(()) } else { Err(log) }
+        if log.contains("10.96.0.99") { Ok(()) } else { Err(log) }
     })
     .unwrap();
     hosts.iter().for_each(|host| cluster.heal(host, ClusterDefect::KubeletDns).unwrap());

@@ -1,8 +1,9 @@
 //! A control plane that dies while a tool of the mesh is to run there: the next one takes over.
 
 use std::fs;
+use std::time::Duration;
 
-use rackwright_lab::{Istio, Spec, need_cluster};
+use rackwright_lab::{Istio, Spec, await_until, need_cluster};
 
 use crate::cluster_desk::Desk;
 use crate::mesh_apply::{is_gone, is_ready, settings};
@@ -34,6 +35,13 @@ fn without_cp1(desk: &Desk, run: Working) {
     }
     desk.lab().host("cp1").boot().unwrap();
     desk.kubectl(&["wait", "--for=condition=Ready", "node/cp1", "--timeout=120s"]);
+    // A kube-proxy that does not find its API server ends, and is started again after longer and longer pauses.
+    await_until("kube-proxy serves on cp1", Duration::from_secs(240), || {
+        let asked = desk.lab().host("cp1").sh("busybox wget -qO- http://127.0.0.1:10249/proxyMode");
+        let asked = asked.map_err(|error| error.to_string())?;
+        if asked.success() { Ok(()) } else { Err(asked.stderr) }
+    })
+    .unwrap();
     // What else runs on every node is awaited.
     desk.ends(0, &["apply", "--yes"]);
     says(&desk.ends(0, &["plan", "--exit-code"]), "nothing to do");

@@ -150,6 +150,7 @@ fn the_mode_changes_node_by_node_and_the_service_goes_on() {
 }
 
 #[test]
+#[ignore = "long: a drain and a boot of every node; virtual machines show the same"]
 fn nodes_are_rebooted_where_the_rack_allows_it() {
     need_cluster!();
     let (cluster, address) = served(2);
