@@ -261,7 +261,14 @@ fn a_boot_brings_all_back(yard: &Yard, address: &str) {
     assert_eq!(arp(&worker), "1\n2");
     assert_eq!(worker.read("systemctl --failed --no-legend").unwrap(), "");
     until_answering(&yard.cluster, address, 1);
-    says(&yard.ends(0, &["status"]), &format!("proven       default/web {address}"));
+    // The address moves back, and MetalLB tells of it later than ARP does.
+    await_until("the Service is proven again", PATIENCE, || {
+        let status = run(rackwright(yard.cluster.lab(), &["status"]), None, LIMIT).unwrap();
+        let proven =
+            status.code == 0 && status.stdout.contains(&format!("proven       default/web {address}"));
+        if proven { Ok(()) } else { Err(status.stdout) }
+    })
+    .unwrap();
 }
 
 /// What is seen from outside meanwhile: never two that answer ARP, and no silence but in the turn of the one who does.
