@@ -37,6 +37,7 @@ fn shapes(all: bool) -> Vec<Spec> {
     }
     if all {
         shapes.push(shape(4).control_planes(3));
+        shapes.push(shape(2).metallb(Metallb::V0_16));
         shapes.push(shape(3).metallb(Metallb::V0_16));
         shapes.push(shape(2).istio(Istio::V1_23));
         shapes.push(shape(2).overlay());

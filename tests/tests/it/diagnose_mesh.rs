@@ -75,8 +75,8 @@ fn told_another_address(cluster: &Cluster) {
 
 /// A rollout of an image that no node has: the gateway of before still serves.
 fn without_its_image(cluster: &Cluster) {
-    let container = "{name: istio-proxy, image: 'none:lab', imagePullPolicy: Never}";
-    let patch = format!("--patch={{spec: {{template: {{spec: {{containers: [{container}]}}}}}}}}");
+    let container = r#"{"name": "istio-proxy", "image": "none:lab", "imagePullPolicy": "Never"}"#;
+    let patch = format!(r#"--patch={{"spec": {{"template": {{"spec": {{"containers": [{container}]}}}}}}}}"#);
     kube(cluster, &["patch", GATEWAY, SYSTEM, &patch]);
     let said = cause(cluster, "gateway-not-ready");
     assert!(said.contains("ErrImageNeverPull"), "{said}");

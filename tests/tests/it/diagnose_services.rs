@@ -37,7 +37,8 @@ fn advertise(cluster: &Cluster, more: &str) {
 #[ignore = "long: every reason there is"]
 fn each_reason_of_a_service_is_told() {
     need_cluster!();
-    let cluster = Cluster::up(Spec::test(2).kube(Release::V1_37)).unwrap();
+    let shape = Spec::test(2).kube(Release::V1_37).metallb(Metallb::V0_16);
+    let cluster = Cluster::up(shape).unwrap();
     cluster.install_metallb(Metallb::V0_16).unwrap();
     cluster.give_pool().unwrap();
     cluster.deploy_web("web", 1).unwrap();
