@@ -36,7 +36,7 @@ pub(crate) fn cause_of(cluster: &Cluster, arguments: &[&str], name: &str) -> Str
 
 /// Waits until a diagnosis ends with this code and says all of this.
 #[track_caller]
-fn until_said(cluster: &Cluster, code: i32, words: &[&str]) {
+pub(crate) fn until_said(cluster: &Cluster, code: i32, words: &[&str]) {
     await_until(&format!("the doctor says {words:?}"), LIMIT, || {
         let output = diagnose(cluster, &[]);
         match output.code == code && words.iter().all(|word| output.stdout.contains(word)) {

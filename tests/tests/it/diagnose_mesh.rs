@@ -5,7 +5,7 @@ use std::time::Duration;
 use rackwright_lab::{Cluster, ClusterDefect, Istio, Metallb, Release, Spec, await_until, need_cluster};
 
 use crate::cluster_rack::{kube, write};
-use crate::diagnose::{cause, cause_of, dropping, well};
+use crate::diagnose::{cause, cause_of, dropping, until_said, well};
 
 const LIMIT: Duration = Duration::from_secs(150);
 const SYSTEM: &str = "--namespace=istio-system";
@@ -25,8 +25,7 @@ fn troubles_of_a_mesh_are_told() {
     cluster.give_pool().unwrap();
     well(&cluster);
     cluster.spoil("cp1", ClusterDefect::GatewayRejects).unwrap();
-    let said = cause(&cluster, "gateway-rejects");
-    assert!(said.contains("rejected"), "{said}");
+    until_said(&cluster, 1, &["cause        gateway-rejects", "rejected"]);
     cluster.heal("cp1", ClusterDefect::GatewayRejects).unwrap();
     well(&cluster);
 
@@ -65,10 +64,8 @@ fn told_another_address(cluster: &Cluster) {
     })
     .unwrap();
     hosts.iter().for_each(|host| cluster.heal(host, ClusterDefect::KubeletDns).unwrap());
-    let said = cause(cluster, "gateway-no-names");
-    for word in ["10.96.0.99", "make it anew: `kubectl -n istio-system delete pod"] {
-        assert!(said.contains(word), "no {word:?} in\n{said}");
-    }
+    let anew_is_the_way = "make it anew: `kubectl -n istio-system delete pod";
+    until_said(cluster, 1, &["cause        gateway-no-names", "10.96.0.99", anew_is_the_way]);
     anew();
     well(cluster);
 }
@@ -78,8 +75,7 @@ fn without_its_image(cluster: &Cluster) {
     let container = r#"{"name": "istio-proxy", "image": "none:lab", "imagePullPolicy": "Never"}"#;
     let patch = format!(r#"--patch={{"spec": {{"template": {{"spec": {{"containers": [{container}]}}}}}}}}"#);
     kube(cluster, &["patch", GATEWAY, SYSTEM, &patch]);
-    let said = cause(cluster, "gateway-not-ready");
-    assert!(said.contains("ErrImageNeverPull"), "{said}");
+    until_said(cluster, 1, &["cause        gateway-not-ready", "ErrImageNeverPull"]);
     kube(cluster, &["rollout", "undo", GATEWAY, SYSTEM]);
     well(cluster);
 }
