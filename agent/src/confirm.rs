@@ -1,7 +1,8 @@
 //! Changes that could cut the node off come back on a timer (rule 7 of the design).
 //!
-//! The risky steps of a run are its last ones and stand or fall together. A file of `/etc/sysctl.d` is as risky as
-//! what it sets, so it is among them: a value that is undone now does not come back at the next boot.
+//! The risky steps of a run come after its others and stand or fall together. A file of `/etc/sysctl.d` is as risky
+//! as what it sets, so it is among them: a value that is undone now does not come back at the next boot. What a plan
+//! has behind them waits until they are confirmed: without it they would not be taken back at boot.
 //!
 //! Whatever was meant to be done after the [`Record::Armed`] of a journal is what has to be undone, so the
 //! journal alone is enough: for the run itself, for its watchdog after the run was killed, for the next run, and
@@ -41,9 +42,23 @@ pub enum Ended {
     RolledBack,
 }
 
-/// The steps that stand by themselves, and those that are risky together, each in the plan's order.
-pub fn split(steps: &[PlannedStep]) -> (Vec<Indexed<'_>>, Vec<Indexed<'_>>) {
-    (0..).zip(steps).partition(|(_, s)| !s.step.risky())
+/// The steps of a run, each part in the plan's order.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// They stand by themselves.
+    pub calm: Vec<Indexed<'a>>,
+    /// They are risky together.
+    pub risky: Vec<Indexed<'a>>,
+    /// They wait until it is known what becomes of the risky ones.
+    pub behind: Vec<Indexed<'a>>,
+}
+
+/// Parts a plan's steps.
+pub fn split(steps: &[PlannedStep]) -> Parts<'_> {
+    let last = steps.iter().rposition(|s| s.step.risky());
+    let (before, behind) = steps.split_at(last.map_or(steps.len(), |last| last + 1));
+    let (risky, calm) = (0..).zip(before).partition(|(_, s)| s.step.risky());
+    Parts { calm, risky, behind: (before.len() as u32..).zip(behind).collect() }
 }
 
 /// Carries out the risky steps of a run.

@@ -67,12 +67,21 @@ async fn carry_out(
         operator: run.operator.clone(),
         steps: run.plan.steps.len() as u32,
     })?;
-    let (safe, risky) = confirm::split(&run.plan.steps);
+    let parts = confirm::split(&run.plan.steps);
     let mut engine = Engine::new(host, journal, after_crash);
-    for (index, planned) in safe {
+    for (index, planned) in parts.calm {
         engine.step(index, planned).await?;
     }
-    let ended = confirm::risky(&mut engine, &risky, run.plan.confirm.as_ref(), dir, host).await?;
+    let ended = confirm::risky(&mut engine, &parts.risky, run.plan.confirm.as_ref(), dir, host).await?;
+    // A run in which something failed is followed by another, which may have risky steps again.
+    let stays = ended == Ended::RolledBack || engine.failed;
+    for (index, planned) in parts.behind {
+        if stays {
+            engine.skip(index, planned, "it stays until all that could cut the node off is done")?;
+        } else {
+            engine.step(index, planned).await?;
+        }
+    }
     engine.tidy().await;
     Ok(match (ended, engine.failed) {
         (Ended::RolledBack, _) => RunResult::RolledBack,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rackwright_proto::file::{Content, FileStep, FileWant};
 use rackwright_proto::name::NodeName;
 
-use crate::plan::{Because, ProxyMode, ProxyWanted, UnitFile, Wanted, WatchUnits};
+use crate::plan::{self, Because, ProxyMode, ProxyWanted, UnitFile, Wanted, WatchUnits};
 use crate::rack::model::hosts::{HostFile, Swap, Watch};
 use crate::rack::model::kubernetes::{self, Kubernetes};
 use crate::rack::{Loaded, Node};
@@ -101,7 +101,7 @@ fn watch(watch: &Watch) -> WatchUnits {
     let mut units = Vec::new();
     if watch.restore {
         units.push(UnitFile {
-            name: unit("rackwright-restore.service"),
+            name: unit(plan::RESTORE_UNIT),
             text: include_str!("../../systemd/rackwright-restore.service").to_owned(),
             enable: true,
             active: None,

@@ -70,8 +70,8 @@ fn steps() -> Vec<(HostStep, Purpose)> {
     wanted(vec![
         // Planned first, and yet done with the value that it makes lasting.
         file("/etc/sysctl.d/90-rackwright.conf", "net.ipv4.conf.all.rp_filter = 2\n", 0o644),
-        sysctl("net.ipv4.conf.all.rp_filter", "2"),
         sysctl("vm.overcommit_memory", "1"),
+        sysctl("net.ipv4.conf.all.rp_filter", "2"),
     ])
 }
 
@@ -121,6 +121,28 @@ async fn a_newer_connection_confirms_and_an_older_one_does_not() {
         assert_eq!(session.end(), 0);
     }
     assert_eq!(live(&tree), b"2\n");
+}
+
+#[tokio::test]
+async fn what_stands_behind_waits_for_the_confirmation() {
+    for confirmed in [true, false] {
+        let tree = Tree::new();
+        let steps = [steps(), wanted(vec![file("/etc/behind", "text\n", 0o644)])].concat();
+        let within_s = if confirmed { 600 } else { 1 };
+        let confirm = Confirm { within_s, probes: Vec::new() };
+        let run = tree.plan("one", &steps, Some(confirm)).await;
+        let mut session = Session::open(&tree);
+        session.send(&Request::Run(Box::new(run.clone())));
+        session.hear_record(is_awaiting);
+        assert!(!tree.at("etc/behind").exists());
+        if confirmed {
+            let mut newer = Session::open(&tree);
+            newer.send(&Request::Confirm { run: run.id });
+            assert_eq!(newer.hear(), Reply::Confirmed);
+        }
+        session.hear_record(|r| matches!(r, Record::Finished { .. }));
+        assert_eq!(tree.at("etc/behind").exists(), confirmed);
+    }
 }
 
 #[tokio::test]

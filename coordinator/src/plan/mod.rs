@@ -42,6 +42,9 @@ pub use wanted::{
 /// Where the link to the agent in use lies; units start the agent by it.
 pub const AGENT_LINK: &str = "/usr/local/lib/rackwright/agent";
 
+/// The unit that takes back, at boot, what nobody confirmed before.
+pub const RESTORE_UNIT: &str = "rackwright-restore.service";
+
 /// Seconds from the first risky act until the agent undoes all of them, unless confirmed.
 pub const CONFIRM_WITHIN_S: u32 = 60;
 

@@ -2,6 +2,7 @@
 //!
 //! What could cut the node off comes last, so that all else is done when the timer of rule 7 starts. Within
 //! both halves what lasts comes before what is live: a power cut in between leaves a host that boots right.
+//! Behind it comes only the undoing of what would take it back at boot.
 
 use rackwright_proto::kernel::{KernelSeen, KernelStep, SysctlSeen, SysctlStep};
 use rackwright_proto::name::SysctlKey;
@@ -10,6 +11,7 @@ use rackwright_proto::step::{Decision, HostStep, Seen};
 use rackwright_proto::tool::ToolStep;
 
 use super::kernel::{MODULES_FILE, SYSCTLS_FILE, forwarding_first};
+use super::{AGENT_LINK, RESTORE_UNIT};
 
 /// Where a step stands among those that the rack wants; the last part makes the order total.
 pub(super) fn place(step: &HostStep) -> (bool, u8, u8, String) {
@@ -35,9 +37,11 @@ fn rank(step: &HostStep) -> u8 {
 }
 
 /// Wants in their order, then undos in the order given (newest first), risky ones of both after all others.
-/// Last of all, switches whose writing resets other sysctls, and then those sysctls once more.
+/// Then switches whose writing resets other sysctls, and those sysctls once more. Last of all, undos of what takes
+/// unconfirmed changes back at boot: it is needed until these are confirmed.
 pub(super) fn arrange(mut wants: Vec<PlannedStep>, undos: Vec<PlannedStep>) -> Vec<PlannedStep> {
     wants.sort_by_cached_key(|s| place(&s.step));
+    let (guards, undos): (Vec<_>, Vec<_>) = undos.into_iter().partition(|s| is_guard(&s.step));
     let (risky, calm): (Vec<_>, Vec<_>) = wants.into_iter().chain(undos).partition(|s| s.step.risky());
     let (switches, risky): (Vec<_>, Vec<_>) = risky.into_iter().partition(is_switch);
     let (mut followers, risky): (Vec<_>, Vec<_>) =
@@ -45,7 +49,16 @@ pub(super) fn arrange(mut wants: Vec<PlannedStep>, undos: Vec<PlannedStep>) -> V
     let again: Vec<PlannedStep> = followers.iter().filter_map(|s| set_again(s, &switches)).collect();
     // A wanted one runs before, too, so that its first record tells what was there before the switch.
     followers.retain(|s| s.purpose == Purpose::Want || !again.iter().any(|a| a.step == s.step));
-    [calm, risky, followers, switches, again].into_iter().flatten().collect()
+    [calm, risky, followers, switches, again, guards].into_iter().flatten().collect()
+}
+
+/// A part of what takes back, at boot, changes that nobody confirmed: the unit, its file, and the agent it starts.
+fn is_guard(step: &HostStep) -> bool {
+    match step {
+        HostStep::File(file) => file.path == AGENT_LINK || file.path == super::unit::path_of(RESTORE_UNIT),
+        HostStep::Unit(unit) => unit.name.as_str() == RESTORE_UNIT,
+        HostStep::Kernel(_) | HostStep::Memory(_) | HostStep::Tool(_) => false,
+    }
 }
 
 /// Sysctls whose writing makes the kernel write others (`inet_forward_change`, `addrconf_forward_change` and

@@ -19,11 +19,16 @@ pub(super) fn steps(wanted: &Wanted, basics: &Basics) -> Vec<Because<HostStep>> 
     let link = HostStep::File(FileStep { path: AGENT_LINK.to_owned(), want });
     let mut steps = vec![Because::new(link, "units start the agent by this link")];
     for unit in &wanted.watch.units {
-        let path = format!("/etc/systemd/system/{}", unit.name);
+        let path = path_of(unit.name.as_str());
         steps.push(Because::new(root_file(&path, unit.text.clone()), &unit.why));
         steps.extend(enabled(unit));
     }
     steps
+}
+
+/// Where the file of one of our units lies.
+pub(super) fn path_of(unit: &str) -> String {
+    format!("/etc/systemd/system/{unit}")
 }
 
 fn enabled(unit: &UnitFile) -> Option<Because<HostStep>> {

@@ -159,9 +159,10 @@ impl AgentBinary {
 
 /// Receives an agent on standard input and becomes it: `sh -c SCRIPT sh FOLDER NAME SHA256 SIZE`. No single quote may
 /// stand in it, nor an exclamation mark. Written beside its place, checked, synced, tried, and only then renamed; so a
-/// file under an agent's name is always a whole one. All but the three newest agents go, unless they run, the link of
-/// the units leads to them, or a unit names them.
+/// file under an agent's name is always a whole one. What a delivery left that died with its host goes first. All but
+/// the three newest agents go, unless they run, the link of the units leads to them, or a unit names them.
 pub(super) const SCRIPT: &str = r#"umask 022; d=$1; n=$2; install -d -m 755 $d && cd $d || exit 20;
+for f in .agent-*.*; do test -d "/proc/${f##*.}" || rm -f "$f"; done;
 t=.$2.$$; trap "rm -f $d/$t" EXIT; trap "exit 29" HUP INT TERM; true > $t || exit 20;
 echo RACKWRIGHT-READY; head -c $4 > $t || exit 21;
 s=$(sha256sum $t) || exit 22; test "${s%% *}" = "$3" || exit 23;

@@ -65,12 +65,21 @@ fn assert_prepared(host: &Host) {
         "1",
     );
     says("stat -c '%a %U' /var/lib/rackwright /usr/local/lib/rackwright", "700 root\n755 root");
+    says("find /usr/local/lib/rackwright -name '.*'", "");
+}
+
+/// What is left of an agent whose delivery a power cut ended, by a process that nobody can be any more.
+fn leave_half_an_agent(host: &Host) {
+    let home = "/usr/local/lib/rackwright";
+    host.read(&format!("install -d -m 755 {home} && echo half > {home}/.agent-0123456789abcdef.4999999"))
+        .unwrap();
 }
 
 #[test]
 fn untouched_hosts_become_what_the_rack_says_and_then_nothing_is_left_to_do() {
     need_lab!();
     let rack = with_files(Spec::test(2));
+    leave_half_an_agent(&rack.host("cp1"));
     let said = rack.apply().stdout;
     assert!(said.contains("2 changed, 0 unchanged, 0 failed, 0 not reached"), "{said}");
     assert!(said.contains("Next: `rackwright status`"), "{said}");

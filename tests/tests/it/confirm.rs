@@ -203,23 +203,28 @@ pub(crate) fn unconfirmed_changes_do_not_survive_boots(lab: &Lab) {
     }
 }
 
-/// A revert takes the restore unit away before it comes to its risky steps, so nobody settles it at boot.
+/// A revert takes the restore unit away last, so the unit settles it at boot as it settles an apply.
 #[test]
-fn an_unconfirmed_undo_that_a_boot_cut_off_is_in_nobodys_way() {
+fn an_unconfirmed_undo_does_not_survive_a_boot_either() {
     need_lab!();
     let lab = Lab::up(Spec::test(1)).unwrap();
     let host = lab.host("cp1");
     rack_within(&lab, "net.ipv4.conf.all.arp_ignore: 1", WITHIN_AN_HOUR);
     for command in ["apply", "revert"] {
         expect(&lab, &["apply", "--yes"], 0);
-        let (revert, _) = unconfirmed(&lab, &host, &["revert", "--yes"]);
+        let (revert, run) = unconfirmed(&lab, &host, &["revert", "--yes"]);
         assert_eq!(live(&host, "arp_ignore"), "0");
         revert.kill();
         host.kill().unwrap();
         host.boot().unwrap();
+        assert_eq!(live(&host, "arp_ignore"), "1");
+        assert!(written(&host).contains("arp_ignore"), "{}", written(&host));
+        let last = journals(&host)[&run].last().cloned().map(|event| event.record);
+        assert_eq!(last, Some(Record::Finished { result: RunResult::RolledBack }));
         expect(&lab, &[command, "--yes"], 0);
         expect(&lab, &["revert", "--yes"], 0);
         assert_eq!((live(&host, "arp_ignore"), written(&host)), ("0".to_owned(), String::new()));
+        assert_eq!(host.read("ls /etc/systemd/system | grep -c rackwright || true").unwrap(), "0");
     }
 }
 

@@ -40,6 +40,8 @@ fn each_reason_of_a_service_is_told() {
     let shape = Spec::test(2).kube(Release::V1_37).metallb(Metallb::V0_16);
     let cluster = Cluster::up(shape).unwrap();
     cluster.install_metallb(Metallb::V0_16).unwrap();
+    // kubeadm's own label of control planes.
+    kube(&cluster, &["label", "node", "cp1", &format!("{EXCLUDE}-")]);
     cluster.give_pool().unwrap();
     cluster.deploy_web("web", 1).unwrap();
     let address = cluster.address_of("web").unwrap();

@@ -1,22 +1,16 @@
 //! One run at a time on a host, whoever asks.
 
 use nix::sys::signal::Signal;
-use rackwright_lab::{Host, Lab, Output, Spec, need_lab};
+use rackwright_lab::{Host, Lab, Spec, need_lab};
 
 use crate::operator::{
-    Held, Rack, Working, arguments, coded, ends, expect, journals, rackwright, says, until_finished,
+    Held, Rack, Working, arguments, as_bob, coded, expect, journals, rackwright, says, until_finished,
 };
 
 const FILES: usize = 300;
 
 fn rack(lab: &Lab, text: &str) {
     Rack::new(lab).files(FILES, text).write();
-}
-
-fn as_bob(lab: &Lab, arguments: &[&str]) -> Output {
-    let mut command = rackwright(lab, arguments);
-    command.env("USER", "bob");
-    ends(command)
 }
 
 /// The processes that carry out runs.

@@ -51,4 +51,5 @@ mod trust;
 mod vm;
 mod vm_cut;
 mod vm_ipvs;
+mod vm_strife;
 mod wire;

@@ -30,6 +30,13 @@ pub(crate) fn rackwright(lab: &Lab, arguments: &[&str]) -> Command {
     command
 }
 
+/// The same, typed by a second operator.
+pub(crate) fn as_bob(lab: &Lab, arguments: &[&str]) -> Output {
+    let mut command = rackwright(lab, arguments);
+    command.env("USER", "bob");
+    ends(command)
+}
+
 /// Runs a command of the operator's to its end.
 #[track_caller]
 pub(crate) fn ends(command: Command) -> Output {
