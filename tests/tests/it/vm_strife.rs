@@ -2,18 +2,17 @@
 //! a second operator comes, somebody reboots the node.
 
 use nix::sys::signal::Signal;
+use rackwright_agent::journal::is_finished;
 use rackwright_lab::{Host, Lab, Spec, need_vm};
-use rackwright_proto::event::Record;
 
-use crate::cut::{self, Place, Side};
 use crate::operator::{
-    LIMIT, Rack, Working, as_bob, changes, coded, expect, journals, rackwright, says, until_begun,
-    until_finished,
+    Rack, Working, as_bob, changes, coded, expect, journals, rackwright, says, until_begun, until_finished,
 };
 
-const FILES: usize = 8;
-/// In the middle of the files.
-const MIDDLE: Place = Place { sync: 5, side: Side::After };
+/// Time to stop a run in.
+const FILES: usize = 60;
+/// Records of a journal in the middle of the files.
+const MIDDLE: usize = FILES;
 
 struct Yard {
     lab: Lab,
@@ -30,19 +29,29 @@ impl Yard {
             .hosts("sysctls: {net.ipv4.tcp_keepalive_time: 1234, net.ipv4.vs.conntrack: 1}")
             .files(FILES, "text")
             .write();
-        cut::install(&host);
         let before = state(&host);
         Self { lab, host, before }
     }
 
     /// An apply whose run is stopped in its middle, and that run.
     fn stopped(&self) -> (Working, String) {
-        let known: Vec<String> = journals(&self.host).into_keys().collect();
-        cut::set(&self.host, Some(MIDDLE));
+        let known = self.runs();
         let mut apply = Working::start(&self.lab, rackwright(&self.lab, &["apply", "--yes"]));
         let run = until_begun(&mut apply, &self.host, &known);
-        cut::await_stop(&self.host, MIDDLE, &mut apply);
+        let wait = format!(
+            "for n in $(seq 3000); do test $(wc -l < /var/lib/rackwright/runs/{run}/journal.jsonl) -ge {MIDDLE} && break; \
+             sleep 0.1; done"
+        );
+        self.host.read(&wait).unwrap();
+        self.signal(&run, "STOP");
+        let events = &journals(&self.host)[&run];
+        assert!(!is_finished(events), "the run ended before it could be stopped: give it more to do");
         (apply, run)
+    }
+
+    fn signal(&self, run: &str, signal: &str) {
+        let pid = format!("$(systemctl show -P MainPID rackwright-run-{run}.service)");
+        self.host.read(&format!("kill -{signal} {pid}")).unwrap();
     }
 
     /// All is done and nothing was done twice in runs but those; revert brings back what was there before.
@@ -53,9 +62,10 @@ impl Yard {
         twice.retain(|key, count| *count > 1 + usize::from(again(key)));
         assert!(twice.is_empty(), "done more than once: {twice:?}");
         expect(&self.lab, &["plan", "--exit-code"], 0);
-        let is = "cat /etc/many/*; sysctl -n net.ipv4.tcp_keepalive_time; grep -c ^ip_vs_wrr /proc/modules";
+        let is =
+            "cat /etc/many/*; echo; sysctl -n net.ipv4.tcp_keepalive_time; grep -c ^ip_vs_wrr /proc/modules";
         let files: String = (0..FILES).map(|number| format!("text-{number}")).collect();
-        assert_eq!(self.host.read(is).unwrap(), format!("{files}1234\n1"));
+        assert_eq!(self.host.read(is).unwrap(), format!("{files}\n1234\n1"));
         expect(&self.lab, &["revert", "--yes"], 0);
         assert_eq!(state(&self.host), self.before);
     }
@@ -75,6 +85,7 @@ fn state(host: &Host) -> String {
 }
 
 #[test]
+#[ignore = "long: applies and reverts over and over; hosts of this machine's kernel show the same"]
 fn a_run_is_nobodys_but_its_own() {
     need_vm!();
     let yard = Yard::up();
@@ -94,7 +105,7 @@ fn ssh_dies_and_a_second_operator_comes(yard: &Yard) {
     }
     yard.host.read("pkill -KILL -f '[s]shd: ops'").unwrap();
     apply.until_it_says("connection lost");
-    cut::release(&yard.host);
+    yard.signal(&run, "CONT");
     let output = coded(apply.end(), 0);
     says(&output, "1 changed");
     assert_eq!(until_finished(&yard.host), run);
@@ -107,7 +118,7 @@ fn the_coordinator_dies(yard: &Yard) {
     let (apply, run) = yard.stopped();
     apply.signal(Signal::SIGKILL);
     apply.end();
-    cut::release(&yard.host);
+    yard.signal(&run, "CONT");
     assert_eq!(until_finished(&yard.host), run);
     says(&expect(&yard.lab, &["apply", "--yes"], 0), "1 unchanged");
     yard.assert_recovered(&earlier, false);
@@ -121,9 +132,8 @@ fn somebody_reboots_the_node(yard: &Yard) {
     let output = coded(apply.end(), 1);
     says(&output, "connection lost");
     says(&output, "died");
-    assert!(!journals(&yard.host)[&run].iter().any(|e| matches!(e.record, Record::Finished { .. })));
+    assert!(!is_finished(&journals(&yard.host)[&run]));
     expect(&yard.lab, &["apply", "--yes"], 0);
     yard.assert_recovered(&earlier, true);
-    let failed = yard.host.sh_with("systemctl --failed --no-legend", None, LIMIT).unwrap();
-    assert_eq!(failed.stdout, "");
+    assert_eq!(yard.host.read("systemctl --failed --no-legend").unwrap(), "");
 }
