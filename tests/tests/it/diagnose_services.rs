@@ -10,9 +10,10 @@ const POOL: &str = "ipaddresspool.metallb.io/first";
 const ADVERTISEMENT: &str = "l2advertisement.metallb.io/first";
 const EXCLUDE: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
-/// What MetalLB says of it comes at any time.
+/// What MetalLB says of it comes at any time, and what is said of pods that end changes while they do.
 fn without_events(said: &str) -> String {
     let line = |line: &str| line.split("; MetalLB says").next().unwrap_or_default().to_owned();
+    let line = |text: &str| line(text).split("; pod speaker-").next().unwrap_or_default().to_owned();
     said.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
