@@ -29,6 +29,7 @@ impl Yard {
             .hosts("sysctls: {net.ipv4.tcp_keepalive_time: 1234, net.ipv4.vs.conntrack: 1}")
             .files(FILES, "text")
             .write();
+        host.read("mkdir /etc/many").unwrap();
         let before = state(&host);
         Self { lab, host, before }
     }
